@@ -1,0 +1,146 @@
+//! The child's side of `pipe stage exec`: [`Io`] is how a stage reads its inputs, writes its outputs and reports.
+//!
+//! A stage does not know keys, stores or who started it. Every path it may touch comes from here.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::kind::StageError;
+
+/// One source on an input port.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Source {
+    /// What a person calls it: `sim.run`, or the path as written in the pipeline file.
+    pub label: String,
+    /// Where it lies: a file or a tree, read-only.
+    pub path: PathBuf,
+    /// BLAKE3 of its content, 64 hexadecimal digits, for provenance.
+    pub digest: String,
+}
+
+/// A stage's window on the world.
+#[derive(Debug)]
+pub struct Io {
+    pub(crate) inputs: BTreeMap<String, Vec<Source>>,
+    pub(crate) outputs: Vec<String>,
+    pub(crate) directory: PathBuf,
+    pub(crate) events: Option<File>,
+    pub(crate) cpus: u16,
+    pub(crate) gpus: Vec<String>,
+    pub(crate) gate: Option<String>,
+    pub(crate) facts: BTreeMap<String, serde_json::Value>,
+}
+
+impl Io {
+    /// A window for tests and for running a kind without an engine: outputs under `directory`/out.
+    pub fn detached(directory: impl Into<PathBuf>, inputs: BTreeMap<String, Vec<Source>>, outputs: &[&str]) -> Io {
+        Io {
+            inputs,
+            outputs: outputs.iter().map(|s| (*s).to_owned()).collect(),
+            directory: directory.into(),
+            events: None,
+            cpus: 1,
+            gpus: Vec::new(),
+            gate: None,
+            facts: BTreeMap::new(),
+        }
+    }
+
+    /// The one source on the input port `name`.
+    ///
+    /// # Errors
+    /// When nothing is wired to it.
+    pub fn input(&self, name: &str) -> Result<&Source, StageError> {
+        self.optional(name).ok_or_else(|| StageError::new(format!("nothing is wired to the input `{name}`")))
+    }
+
+    /// The one source on the input port `name`, if something is wired to it.
+    pub fn optional(&self, name: &str) -> Option<&Source> {
+        self.inputs.get(name).and_then(|sources| sources.first())
+    }
+
+    /// All sources on the input port `name`, in the order of the pipeline file.
+    pub fn many(&self, name: &str) -> &[Source] {
+        self.inputs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every input port that is wired, with its sources, by name.
+    pub fn all_inputs(&self) -> &BTreeMap<String, Vec<Source>> {
+        &self.inputs
+    }
+
+    /// Where the output port `name` is to be written: one file, or one directory that the stage makes.
+    ///
+    /// # Errors
+    /// When the contract has no such output, or its parent directory cannot be made.
+    pub fn output(&self, name: &str) -> Result<PathBuf, StageError> {
+        if !self.outputs.iter().any(|o| o == name) {
+            return Err(StageError::new(format!("the contract has no output `{name}`")));
+        }
+        let out = self.directory.join("out");
+        std::fs::create_dir_all(&out)
+            .map_err(|e| StageError::new(format!("cannot make `{}`", out.display())).because(&e))?;
+        Ok(out.join(name))
+    }
+
+    /// A directory for what need not last; it goes with the attempt.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<PathBuf, StageError> {
+        let scratch = self.directory.join("scratch");
+        std::fs::create_dir_all(&scratch)
+            .map_err(|e| StageError::new(format!("cannot make `{}`", scratch.display())).because(&e))?;
+        Ok(scratch)
+    }
+
+    /// Cores that this stage holds.
+    pub fn cpus(&self) -> u16 {
+        self.cpus
+    }
+
+    /// UUIDs of the cards that this stage holds.
+    pub fn gpus(&self) -> &[String] {
+        &self.gpus
+    }
+
+    /// Says how far the work has come. Cheap, but not for a timed region.
+    pub fn progress(&mut self, done: u64, total: u64, note: &str) {
+        self.emit(&serde_json::json!({ "progress": { "done": done, "total": total, "note": note } }));
+    }
+
+    /// Reports a figure while running (shown in the run's view, kept in the record).
+    pub fn metric(&mut self, name: &str, value: f64, unit: &str) {
+        self.emit(&serde_json::json!({ "metric": { "name": name, "value": value, "unit": unit } }));
+    }
+
+    /// Says something a person should read although the stage goes on.
+    pub fn warn(&mut self, message: &str) {
+        self.emit(&serde_json::json!({ "warning": message }));
+    }
+
+    /// Keeps a circumstance of this attempt in its record (clocks, temperature, versions); it never enters a key.
+    pub fn circumstance(&mut self, name: &str, value: serde_json::Value) {
+        self.facts.insert(name.to_owned(), value);
+    }
+
+    /// Says that the stage did its work and what it found does not pass: outputs are kept, what depends on it
+    /// runs, and the run ends with the exit code of a failed gate, also when this result is a hit later.
+    pub fn fail_gate(&mut self, message: impl Into<String>) {
+        self.gate = Some(message.into());
+    }
+
+    fn emit(&mut self, event: &serde_json::Value) {
+        if let Some(file) = &mut self.events {
+            // Progress is a courtesy: a full disk must not turn it into a failure.
+            let _ = file.write_all(format!("{event}\n").as_bytes());
+        }
+    }
+
+    /// The attempt's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}

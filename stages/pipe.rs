@@ -1,0 +1,2 @@
+//! The `pipe` program.
+fn main() {}

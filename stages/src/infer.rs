@@ -1,0 +1,8 @@
+//! What simulation and measurement share: requests, the scheduler, the KV blocks, the serving loop, the metrics.
+//!
+//! Invariant: nothing here does I/O, reads a clock, starts a thread or knows candle. Time is passed in; work is
+//! done by a [`serve::Backend`]. `infer` imports nothing of this crate but itself.
+
+pub mod request;
+pub mod serve;
+pub mod time;

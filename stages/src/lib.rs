@@ -1,0 +1,5 @@
+//! The kinds of stage that measure, simulate and compare inference.
+
+pub mod infer;
+pub mod model;
+pub mod tables;
