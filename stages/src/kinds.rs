@@ -1,0 +1,11 @@
+//! The kinds this program brings, and the identity of their code.
+
+use engine::kind::Kind;
+
+/// `(module, digest)` for each kind, made by `build.rs` from `kinds.in`.
+pub mod codes {
+    include!(concat!(env!("OUT_DIR"), "/codes.rs"));
+}
+
+/// All kinds, in the order in which `pipe kinds` lists them.
+pub static KINDS: &[Kind] = &[];
