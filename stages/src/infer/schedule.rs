@@ -199,6 +199,3 @@ impl Scheduler {
         self.state.explain()
     }
 }
-
-#[cfg(test)]
-mod tests;
