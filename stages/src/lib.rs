@@ -3,4 +3,5 @@
 pub mod infer;
 pub mod kinds;
 pub mod model;
+pub mod predict;
 pub mod tables;
