@@ -4,4 +4,5 @@ pub mod device;
 pub mod infer;
 pub mod kinds;
 pub mod model;
+pub mod predict;
 pub mod tables;
