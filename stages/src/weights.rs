@@ -116,7 +116,7 @@ pub fn write(path: &Path, card: &Card, seed: u64, mut progress: impl FnMut(u64) 
             progress(done);
         }
     }
-    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    file.flush()
 }
 
 fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
