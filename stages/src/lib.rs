@@ -5,4 +5,7 @@ pub mod infer;
 pub mod kinds;
 pub mod model;
 pub mod predict;
+pub mod random;
 pub mod tables;
+pub mod weights;
+pub mod workload;
