@@ -1,6 +1,7 @@
 //! Devices that a model runs on, and the `[hardware]` fragment that declares one.
 
 pub mod cpu;
+pub mod setup;
 
 use engine::kind::{Complaint, Needs, Oracle};
 use serde::{Deserialize, Serialize};
