@@ -1,6 +1,13 @@
 //! The kinds of stage that measure, simulate and compare inference.
 
+pub mod bench;
+pub mod device;
 pub mod infer;
 pub mod kinds;
 pub mod model;
+pub mod predict;
+pub mod profile;
+pub mod random;
 pub mod tables;
+pub mod weights;
+pub mod workload;
