@@ -8,4 +8,4 @@ pub mod codes {
 }
 
 /// All kinds, in the order in which `pipe kinds` lists them.
-pub static KINDS: &[Kind] = &[Kind::of::<crate::compare::Compare>()];
+pub static KINDS: &[Kind] = &[Kind::of::<crate::compare::Compare>(), Kind::of::<crate::report::Report>()];

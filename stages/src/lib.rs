@@ -4,4 +4,5 @@ pub mod compare;
 pub mod infer;
 pub mod kinds;
 pub mod model;
+pub mod report;
 pub mod tables;

@@ -52,8 +52,9 @@ pub(crate) fn served(label: &str, asked: &[Asked], engine: Engine) -> Side {
     let mut batches: Vec<BatchRow> = Vec::new();
     let mut now = 0_u64;
     let mut admitted = 0_usize;
+    let mut running: Vec<usize> = Vec::new();
     loop {
-        let mut running: Vec<usize> = (0..admitted).filter(|i| tokens[*i].len() < asked[*i].2 as usize).collect();
+        running.retain(|i| tokens[*i].len() < asked[*i].2 as usize);
         if running.is_empty() {
             match requests.get(admitted) {
                 Some(next) => now = now.max(next.arrival.0),
@@ -68,7 +69,7 @@ pub(crate) fn served(label: &str, asked: &[Asked], engine: Engine) -> Side {
             running.push(admitted);
             admitted += 1;
         }
-        let waiting = requests[admitted..].iter().filter(|r| r.arrival.0 <= now).count();
+        let waiting = requests[admitted..].iter().take_while(|r| r.arrival.0 <= now).count();
         let prefill: u32 = running[decodes..].iter().map(|i| asked[*i].1).sum();
         let device = engine.step_ns + engine.prefill_ns * u64::from(prefill);
         let start = now + engine.host_ns;
@@ -93,7 +94,7 @@ pub(crate) fn served(label: &str, asked: &[Asked], engine: Engine) -> Side {
             preempted: 0,
         });
         now = start + device;
-        for i in running {
+        for i in running.iter().copied() {
             requests[i].scheduled.get_or_insert(Nanos(start));
             requests[i].first_token.get_or_insert(Nanos(now));
             requests[i].completion = Some(Nanos(now));
@@ -122,7 +123,7 @@ pub(crate) fn write_run(side: &Side, directory: &Path) {
                 request: request.id,
                 index: u32::try_from(index).unwrap(),
                 time: Nanos(*time),
-                batch: side.batches.iter().position(|b| b.end.0 == *time).map_or(0, |at| u32::try_from(at).unwrap()),
+                batch: side.batches.binary_search_by_key(time, |b| b.end.0).map_or(0, |at| u32::try_from(at).unwrap()),
                 token: None,
             })
         })
