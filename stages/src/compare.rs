@@ -168,7 +168,7 @@ pub fn compare(
             "feed both from the same stages and fragments, or set `allow_mismatch = true` to compare them all the same",
         ));
     }
-    let mut notes = notes(predicted, measured);
+    let mut notes = notes(predicted, measured, config.clock);
     if !refusals.is_empty() {
         notes.insert(
             0,
@@ -237,14 +237,14 @@ fn facts(side: &Side) -> Facts {
 }
 
 /// What the runs say of themselves, and how late a client was.
-fn notes(predicted: &Side, measured: &[Side]) -> Vec<String> {
+fn notes(predicted: &Side, measured: &[Side], clock: Clock) -> Vec<String> {
     let mut notes = Vec::new();
     for side in std::iter::once(predicted).chain(measured) {
         notes.extend(side.meta.notes.iter().map(|note| format!("`{}`: {note}", side.label)));
         let lags = distance::sorted(
             side.requests.iter().filter_map(|r| r.sent.map(|sent| sent.since(r.arrival).0 as f64)).collect(),
         );
-        if let Some(lag) = distance::quantile(&lags, 0.99).filter(|lag| *lag >= 1e6) {
+        if let Some(lag) = distance::quantile(&lags, 0.99).filter(|lag| clock == Clock::Arrival && *lag >= 1e6) {
             notes.push(format!(
                 "`{}`: requests left late, by {} at p99; `clock = \"sent\"` counts from when they left",
                 side.label,

@@ -17,7 +17,7 @@ pub fn text(verdict: &Verdict) -> String {
     table(verdict, &mut out);
     out.push('\n');
     for check in verdict.checks.iter().filter(|c| c.outcome == Outcome::Differs) {
-        let _ = writeln!(out, "{} differ: {}", check.name, check.said);
+        let _ = writeln!(out, "{}: {}", check.name, check.said);
     }
     for word in &verdict.attribution.words {
         let _ = writeln!(out, "- {word}");

@@ -32,7 +32,7 @@ pub(super) fn cdf(samples: &Samples, errors: &MetricError) -> Option<Figure> {
         &format!("cdf-{}", samples.metric.name()),
         &format!("Distribution of {title}, predicted and measured"),
         &about(errors),
-        360.0,
+        400.0,
         250.0,
     );
     let most = all().filter_map(|s| s.last().copied()).fold(0.0, f64::max);
@@ -40,9 +40,8 @@ pub(super) fn cdf(samples: &Samples, errors: &MetricError) -> Option<Figure> {
     // against the left edge.
     let upper = all().filter_map(|s| quantile(s, 0.995)).fold(0.0, f64::max).max(most * 0.05);
     let lower = all().filter_map(|s| quantile(s, 0.005)).fold(f64::INFINITY, f64::min);
-    let scale =
-        if lower > 0.0 && upper / lower > 40.0 { Scale::log(lower, upper) } else { Scale::linear(0.0, upper * 1.04) };
-    let frame = Frame { left: 42.0, top: 28.0, width: 306.0, height: 172.0, x: scale, y: Scale::linear(0.0, 1.0) };
+    let scale = axis(lower, upper);
+    let frame = Frame { left: 42.0, top: 28.0, width: 346.0, height: 184.0, x: scale, y: Scale::linear(0.0, 1.0) };
     let unit = Unit::of(if matches!(scale, Scale::Log { .. }) { (lower * upper).sqrt() } else { upper });
     frame.y_axis(&mut figure, 4, |share| format!("{:.0} %", share * 100.0));
     frame.x_axis(&mut figure, 5, |ns| plain(ns / unit.ns));
@@ -56,6 +55,19 @@ pub(super) fn cdf(samples: &Samples, errors: &MetricError) -> Option<Figure> {
     figure.path("lp", &curve(&samples.predicted, &frame));
     marks(&mut figure, &frame, errors);
     Some(figure)
+}
+
+/// Logarithmic over a wide range; else linear, from zero unless the values lie close together far from it.
+fn axis(lower: f64, upper: f64) -> Scale {
+    let range = upper - lower;
+    if lower > 0.0 && upper / lower > 40.0 {
+        Scale::log(lower, upper)
+    } else if range < 0.5 * upper {
+        let room = 0.08 * range.max(0.01 * upper);
+        Scale::linear((lower - room).max(0.0), upper + room)
+    } else {
+        Scale::linear(0.0, upper * 1.04)
+    }
 }
 
 fn about(errors: &MetricError) -> String {

@@ -6,7 +6,7 @@ use crate::compare::metric::Stat;
 use crate::compare::summary::{error_text, rate_text};
 use crate::compare::verdict::Verdict;
 
-const ROW: f64 = 27.0;
+const ROW: f64 = 24.0;
 
 struct Row {
     title: String,
@@ -32,11 +32,11 @@ pub(super) fn errors(verdict: &Verdict) -> Figure {
     let reach = (most * 1.08).min((warn * 6.0).max(60.0));
     let height = 62.0 + ROW * rows.len() as f64;
     let mut figure =
-        Figure::new("errors", "Errors of the prediction by metric and statistic", &about(&rows), 640.0, height);
+        Figure::new("errors", "Errors of the prediction by metric and statistic", &about(&rows), 480.0, height);
     let frame = Frame {
         left: 78.0,
         top: 26.0,
-        width: 548.0,
+        width: 392.0,
         height: ROW * rows.len() as f64,
         x: Scale::linear(-reach, reach),
         y: Scale::linear(0.0, 1.0),
@@ -46,7 +46,7 @@ pub(super) fn errors(verdict: &Verdict) -> Figure {
         let (right, _) = frame.point(share * 100.0, 0.0);
         figure.rect(class, (left, frame.top), (right - left, frame.height), "");
     }
-    frame.x_axis(&mut figure, 8, |percent| {
+    frame.x_axis(&mut figure, 6, |percent| {
         let percent = if percent == 0.0 { 0.0 } else { percent };
         if percent > 0.0 { format!("+{percent} %") } else { format!("{percent} %").replace('-', "−") }
     });

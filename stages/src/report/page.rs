@@ -43,7 +43,7 @@ pub(super) fn page(of: &Material<'_>) -> String {
             of,
             "errors",
             "Bands: within the pass and the warn threshold. A mark at the edge lies beyond it.",
-            true,
+            Room::Text,
             out,
         );
         distances(verdict, out);
@@ -52,15 +52,15 @@ pub(super) fn page(of: &Material<'_>) -> String {
         legend(verdict, out);
         out.push_str("<div class=\"grid\">");
         for metric in Metric::MAIN {
-            figure(of, &format!("cdf-{}", metric.name()), &capital(metric.about()), false, out);
+            figure(of, &format!("cdf-{}", metric.name()), &capital(metric.about()), Room::Cell, out);
         }
         out.push_str("</div>");
     });
     section(&mut out, "why", "Where the error comes from", |out| why(of, out));
     section(&mut out, "time", "Over time", |out| {
         legend(verdict, out);
-        figure(of, "timeline-tokens", "Tokens computed a second, in equal columns of time.", true, out);
-        figure(of, "timeline-held", "The largest value within each column of time.", true, out);
+        figure(of, "timeline-tokens", "Tokens computed a second, in equal columns of time.", Room::Page, out);
+        figure(of, "timeline-held", "The largest value within each column of time.", Room::Page, out);
     });
     section(&mut out, "requests", "Request by request", |out| requests(of, out));
     section(&mut out, "sides", "What the two sides are", |out| sides(verdict, out));
@@ -88,7 +88,7 @@ fn badge(grade: Grade) -> String {
         Grade::Warn => "!",
         Grade::Fail => "✗",
     };
-    format!("<span class=\"{name}\">{sign} {name}</span>", name = grade.name())
+    format!("<span class=\"{name}\">{sign} <span class=\"w\">{name}</span></span>", name = grade.name())
 }
 
 fn header(of: &Material<'_>, out: &mut String) {
@@ -96,15 +96,13 @@ fn header(of: &Material<'_>, out: &mut String) {
     let speed = of.measured.first().map_or_else(String::new, |measured| headline::speed(verdict, measured));
     let _ = write!(
         out,
-        "<header><span class=\"badge {}\">{}</span><h1>{} {}</h1>",
+        "<header><span class=\"badge {}\">{}</span><h1>{}</h1><p class=\"lead\">{}{}</p>",
         verdict.grade.name(),
         badge(verdict.grade),
         prose(&speed),
-        prose(&headline::distance(verdict))
+        prose(&headline::distance(verdict)),
+        verdict.attribution.words.first().map_or_else(String::new, |why| format!(" {}.", capital(&prose(why))))
     );
-    if let Some(first) = verdict.attribution.words.first() {
-        let _ = write!(out, "<p>{}.</p>", capital(&prose(first)));
-    }
     for check in verdict.checks.iter().filter(|c| c.outcome == Outcome::Differs) {
         let _ = write!(out, "<p class=\"note\"><strong>{}</strong>: {}.</p>", escape(&check.name), prose(&check.said));
     }
@@ -217,11 +215,25 @@ fn graded(row: &Row, metric: Metric) -> String {
     }
 }
 
-fn figure(of: &Material<'_>, name: &str, caption: &str, wide: bool, out: &mut String) {
+/// How much room a figure takes.
+enum Room {
+    /// A cell of the grid.
+    Cell,
+    /// As wide as text.
+    Text,
+    /// As wide as the page; on a narrow one it scrolls.
+    Page,
+}
+
+fn figure(of: &Material<'_>, name: &str, caption: &str, room: Room, out: &mut String) {
     let Some(figure) = of.figures.iter().find(|f| f.name == name) else { return };
     let svg = figure.inline();
-    let svg = if wide { format!("<div class=\"scroll wide\" tabindex=\"0\">{svg}</div>") } else { svg };
-    let _ = write!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escape(caption));
+    let (class, svg) = match room {
+        Room::Cell => ("cell", svg),
+        Room::Text => ("middle", svg),
+        Room::Page => ("wide", format!("<div class=\"scroll\" tabindex=\"0\">{svg}</div>")),
+    };
+    let _ = write!(out, "<figure class=\"{class}\">{svg}<figcaption>{}</figcaption></figure>", escape(caption));
 }
 
 /// The two lines by dash and colour, in words.
@@ -261,7 +273,7 @@ fn why(of: &Material<'_>, out: &mut String) {
         let _ = write!(out, "<li>{}.</li>", capital(&prose(word)));
     }
     out.push_str("</ul>");
-    figure(of, "parts", "A mean request's life, part by part.", true, out);
+    figure(of, "parts", "A mean request's life, part by part.", Room::Text, out);
     if !found.split.is_empty() {
         out.push_str(
             "<h3>Timing and scheduling</h3><p class=\"soft small\">The measured batches were served again with predicted \
@@ -340,7 +352,7 @@ fn batches(verdict: &Verdict, out: &mut String) {
 fn requests(of: &Material<'_>, out: &mut String) {
     out.push_str("<div class=\"grid\">");
     for metric in [Metric::Ttft, Metric::E2e] {
-        figure(of, &format!("requests-{}", metric.name()), "On the diagonal the prediction is right.", false, out);
+        figure(of, &format!("requests-{}", metric.name()), "On the diagonal the prediction is right.", Room::Cell, out);
     }
     out.push_str("</div>");
     for pair in &of.verdict.pairs {

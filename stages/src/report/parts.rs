@@ -35,17 +35,17 @@ pub(super) fn parts(verdict: &Verdict) -> Option<Figure> {
             )
         })
         .collect();
-    let mut figure = Figure::new("parts", "Parts of the mean end-to-end time", &list.join("; "), 640.0, 148.0);
+    let mut figure = Figure::new("parts", "Parts of the mean end-to-end time", &list.join("; "), 480.0, 130.0);
     let unit = Unit::of(most);
     let frame = Frame {
         left: 78.0,
         top: 26.0,
-        width: 548.0,
+        width: 392.0,
         height: 84.0,
         x: Scale::linear(0.0, most * 1.02),
         y: Scale::linear(0.0, 1.0),
     };
-    frame.x_axis(&mut figure, 7, |ns| format!("{} {}", plain(ns / unit.ns), unit.name));
+    frame.x_axis(&mut figure, 5, |ns| format!("{} {}", plain(ns / unit.ns), unit.name));
     for (row, (name, of)) in sides.into_iter().enumerate() {
         let y = frame.top + 6.0 + 40.0 * row as f64;
         figure.text("ink end", frame.left - 8.0, y + 20.0, name);
@@ -56,7 +56,7 @@ pub(super) fn parts(verdict: &Verdict) -> Option<Figure> {
             let (right, _) = frame.point(from, 0.0);
             let said = format!("{} {name}: {}", part.metric.title(), duration(of(part)));
             figure.rect(class(part.metric), (left, y), (right - left, 32.0), &said);
-            if right - left > 56.0 {
+            if right - left > 50.0 {
                 figure.text("on middle", f64::midpoint(left, right), y + 20.0, &duration(of(part)));
             }
         }

@@ -41,8 +41,8 @@ pub(super) fn scatter(metric: Metric, aligned: &Aligned<'_>, verdict: &Verdict) 
     });
     let name = format!("requests-{}", metric.name());
     let mut figure =
-        Figure::new(&name, &format!("{title} of each request, predicted against measured"), &about, 360.0, 320.0);
-    let frame = Frame { left: 48.0, top: 28.0, width: 300.0, height: 248.0, x: scale, y: scale };
+        Figure::new(&name, &format!("{title} of each request, predicted against measured"), &about, 400.0, 352.0);
+    let frame = Frame { left: 48.0, top: 28.0, width: 340.0, height: 288.0, x: scale, y: scale };
     frame.y_axis(&mut figure, 5, |ns| plain(ns / unit.ns));
     frame.x_axis(&mut figure, 5, |ns| plain(ns / unit.ns));
     let (low, high) = match scale {

@@ -36,7 +36,7 @@ const FILLS: &[Colour] = &[
     colour("paper", "#ffffff", "#14171c"),
     colour("soft", "#5b6472", "#a6aebb"),
     colour("ink", "#1b1f26", "#e7eaee"),
-    colour("on", "#ffffff", "#14171c"),
+    colour("on", "#14171c", "#14171c"),
 ];
 
 /// The sheet of every figure. It uses no variables, so that programs that know little CSS draw it right.
@@ -101,10 +101,10 @@ th,td{padding:.3rem .75rem .3rem 0;text-align:left;vertical-align:top;border-bot
 th{font-weight:600}thead th{color:var(--soft);font-weight:500;white-space:nowrap}\
 td.n,th.n{text-align:right;white-space:nowrap}\
 tr.first td,tr.first th{border-top:2px solid var(--line)}\
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20.5rem),1fr));gap:1.25rem}\
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.25rem}\
 figure{margin:0;min-width:0}figure svg{display:block;width:100%;height:auto}\
 figcaption{font-size:.875rem;color:var(--soft);margin-top:.25rem}\
-.wide svg{min-width:40rem}\
+.wide svg{min-width:42rem;max-width:60rem}.middle svg{max-width:42rem}.wide{margin-bottom:1.25rem}.lead{font-size:1.1rem;max-width:52rem}\
 ul{padding-left:1.2rem;max-width:52rem}li{margin:.3rem 0}\
 .note{border-left:3px solid var(--warn);padding:.1rem 0 .1rem .8rem;margin:.75rem 0}\
 details{margin:.75rem 0}summary{cursor:pointer;color:var(--soft)}\
@@ -112,7 +112,7 @@ pre{background:var(--panel);padding:.75rem;border-radius:6px;overflow-x:auto;fon
 nav{font-size:.875rem;display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:1rem 0 0}nav a{color:var(--soft)}\
 .legend{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;font-size:.875rem;margin:.25rem 0 .75rem}\
 .legend svg{width:2rem;height:.75rem;vertical-align:middle;margin-right:.35rem}\
-@media (max-width:34rem){main{padding:1rem .9rem 3rem}h1{font-size:1.25rem}table{font-size:.85rem}}\
+@media (max-width:34rem){main{padding:1rem .9rem 3rem}h1{font-size:1.25rem}table{font-size:.85rem}th,td{padding-right:.5rem}td .w{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}}\
 @media print{main{max-width:none;padding:0}nav{display:none}h2,figure,tr{break-inside:avoid}.scroll{overflow:visible}.wide svg{min-width:0}}";
 
 #[cfg(test)]

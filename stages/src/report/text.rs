@@ -28,9 +28,25 @@ pub(super) fn prose(text: &str) -> String {
         match at % 2 {
             1 if closed => out.push_str(&format!("<code>{}</code>", escape(piece))),
             1 => out.push_str(&format!("`{}", escape(piece))),
-            _ => out.push_str(&escape(piece)),
+            _ => out.push_str(&escape(&bound(piece))),
         }
     }
+    out
+}
+
+/// The text with a no-break space between a number and its unit.
+fn bound(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(' ') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        let number = before.ends_with(|c: char| c.is_ascii_digit());
+        let word = after.split(|c: char| !c.is_alphanumeric() && c != '%').next().unwrap_or("");
+        out.push_str(before);
+        out.push(if number && ["ns", "µs", "ms", "s", "%"].contains(&word) { '\u{a0}' } else { ' ' });
+        rest = after;
+    }
+    out.push_str(rest);
     out
 }
 

@@ -12,7 +12,7 @@ use crate::tables::run::RequestRow;
 /// Columns of time.
 const BINS: usize = 280;
 const LEFT: f64 = 52.0;
-const WIDTH: f64 = 656.0;
+const WIDTH: f64 = 696.0;
 
 /// One side over time, in [`BINS`] equal columns from 0 to `end_ns`.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ fn tokens(lanes: &[Lane; 2], end_ns: u64) -> Figure {
         end_ns as f64 / 1e9,
         count(most)
     );
-    let mut figure = Figure::new("timeline-tokens", "Tokens computed over time", &about, 720.0, 310.0);
+    let mut figure = Figure::new("timeline-tokens", "Tokens computed over time", &about, 760.0, 290.0);
     for (row, (lane, name)) in lanes.iter().zip(["predicted", "measured"]).enumerate() {
         let frame = Frame {
             left: LEFT,
@@ -219,8 +219,8 @@ fn held(lanes: &[Lane; 2], end_ns: u64, pool: Option<f64>) -> Figure {
         .iter()
         .map(|(name, [p, m])| format!("{name}: at most {} predicted and {} measured", count(most(p)), count(most(m))))
         .collect();
-    let height = 22.0 + 122.0 * rows.len() as f64;
-    let mut figure = Figure::new("timeline-held", "Queue and KV use over time", &list.join("; "), 720.0, height);
+    let height = 6.0 + 122.0 * rows.len() as f64;
+    let mut figure = Figure::new("timeline-held", "Queue and KV use over time", &list.join("; "), 760.0, height);
     for (row, (name, sides)) in rows.iter().enumerate() {
         let frame = Frame {
             left: LEFT,

@@ -5,6 +5,7 @@ fn nothing_from_outside_ends_an_element() {
     assert_eq!(escape("<a href=\"x\">'&</a>\u{1}"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&lt;/a&gt;\u{fffd}");
     assert_eq!(prose("`<b>` and `open"), "<code>&lt;b&gt;</code> and `open");
     assert_eq!(prose("no code"), "no code");
+    assert_eq!(prose("5.2 ms of 3 sorts, 4 %."), "5.2\u{a0}ms of 3 sorts, 4\u{a0}%.");
 }
 
 #[test]
