@@ -13,4 +13,6 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::weights::Weights>(),
     Kind::of::<crate::profile::Profile>(),
     Kind::of::<crate::bench::Bench>(),
+    Kind::of::<crate::compare::Compare>(),
+    Kind::of::<crate::report::Report>(),
 ];
