@@ -8,3 +8,4 @@ pub mod exec;
 pub mod explain;
 pub mod graph;
 pub mod kind;
+pub mod report;
