@@ -3,6 +3,7 @@
 //!
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
+pub mod cli;
 pub mod event;
 pub mod exec;
 pub mod explain;
