@@ -14,8 +14,8 @@ pub(crate) fn eventful() -> Vec<(u64, Event)> {
     story.at(9_000).progress("profile", 40, 100, "operations");
     story.at(12_000).progress("profile", 90, 100, "operations");
     story.at(12_300).done("profile", 12_297);
-    story.at(12_310).run("sim", "config scheduler.max_batched_tokens: 512 → 256", 400_000_000);
-    story.at(12_310).run("real", "config scheduler.max_batched_tokens: 512 → 256", 3_000_000_000);
+    story.at(12_310).run("sim", "config scheduler.max_batch: 512 → 256", 400_000_000);
+    story.at(12_310).run("real", "config scheduler.max_batch: 512 → 256", 3_000_000_000);
     story.at(12_700).done("sim", 390);
     story.put(Event::Warning { stage: Some("real".into()), message: "the clock was not locked".into() });
     story.at(15_400).fail("real", "exit status 3");

@@ -75,7 +75,7 @@ fn a_log_has_a_line_for_each_stage() {
     hit      workload  toy  saved 1.24 s, from 20261124T090000-aa11 on otto
     running  profile: 90/100 operations, 12.0 s
     done     profile   toy  12.3 s · first run
-    done     sim       toy  390 ms · config scheduler.max_batched_tokens: 512 → 256
+    done     sim       toy  390 ms · config scheduler.max_batch: 512 → 256
     warning  real: the clock was not locked
     failed   real      toy  3.09 s · exit status 3
     skipped  verdict   toy  `real` failed

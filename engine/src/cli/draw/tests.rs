@@ -13,14 +13,14 @@ fn small() -> Drawing {
             stage("sim[x=\"a<b\"]", "sim"),
             Node { name: "real".into(), note: "bench".into(), shape: Shape::CardStage },
             stage("verdict", "compare"),
-            Node { name: "m/model.toml".into(), note: String::new(), shape: Shape::File },
+            Node { name: "data/words.txt".into(), note: String::new(), shape: Shape::File },
         ],
         edges: [
             (0, 1, "requests"),
             (0, 2, "requests"),
             (1, 3, "run → predicted"),
             (2, 3, "run → measured"),
-            (4, 2, "model"),
+            (4, 2, "words"),
         ]
         .map(|(from, to, label)| Edge { from, to, label: label.into() })
         .into(),
@@ -35,12 +35,12 @@ fn mermaid_text_is_what_it_was() {
         n1["sim[x=#quot;a#lt;b#quot;]<br/><small>sim</small>"]
         n2[["real<br/><small>bench</small>"]]
         n3["verdict<br/><small>compare</small>"]
-        n4(["m/model.toml"])
+        n4(["data/words.txt"])
         n0 -->|"requests"| n1
         n0 -->|"requests"| n2
         n1 -->|"run → predicted"| n3
         n2 -->|"run → measured"| n3
-        n4 -->|"model"| n2
+        n4 -->|"words"| n2
     "#);
 }
 
@@ -55,12 +55,12 @@ fn dot_text_is_what_it_was() {
         n1 [label = "sim[x=\"a<b\"]\nsim"];
         n2 [label = "real\nbench", peripheries = 2];
         n3 [label = "verdict\ncompare"];
-        n4 [label = "m/model.toml", shape = note, style = solid];
+        n4 [label = "data/words.txt", shape = note, style = solid];
         n0 -> n1 [label = "requests"];
         n0 -> n2 [label = "requests"];
         n1 -> n3 [label = "run → predicted"];
         n2 -> n3 [label = "run → measured"];
-        n4 -> n2 [label = "model"];
+        n4 -> n2 [label = "words"];
     }
     "#);
 }
