@@ -27,6 +27,7 @@ mod open;
 mod plan;
 mod screen;
 mod show;
+mod sweep;
 mod trouble;
 mod verbs;
 mod why;
@@ -36,26 +37,22 @@ mod tests;
 
 /// Does what the process's command line asks.
 pub fn main(program: &'static Program) -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let code = match command(program).try_get_matches_from(&words) {
-        Err(e) => {
-            // Asked for help or the version: that is a result. Else clap says what is wrong, on stderr.
-            let _ = e.print();
-            if e.use_stderr() { Exit::Mistake.code() } else { Exit::Good.code() }
-        }
-        Ok(matches) => match own_verb(program, &matches) {
-            Some(code) => code,
-            None => match Arguments::from_arg_matches(&matches) {
-                Err(e) => {
-                    let _ = e.print();
-                    Exit::Mistake.code()
-                }
-                Ok(arguments) => dispatch(program, &arguments),
-            },
-        },
-    };
+    let code = obey(program, std::env::args_os().collect());
     let _ = stdout().flush();
     ExitCode::from(code)
+}
+
+/// Does what `words` ask (the first is the program's own name); gives the exit code.
+fn obey(program: &'static Program, words: Vec<OsString>) -> u8 {
+    let parsed = command(program).try_get_matches_from(words).and_then(|matches| match own_verb(program, &matches) {
+        Some(code) => Ok(code),
+        None => Arguments::from_arg_matches(&matches).map(|arguments| dispatch(program, &arguments)),
+    });
+    parsed.unwrap_or_else(|e| {
+        // Asked for help or the version: that is a result. Else clap says what is wrong, on stderr.
+        let _ = e.print();
+        if e.use_stderr() { Exit::Author as u8 } else { Exit::Good as u8 }
+    })
 }
 
 /// The command line's definition, the program's own verbs included.
@@ -106,10 +103,10 @@ fn dispatch(program: &'static Program, arguments: &Arguments) -> u8 {
         },
     };
     match done {
-        Ok(exit) => exit.code(),
+        Ok(exit) => exit as u8,
         Err(trouble) => {
             let _ = trouble.print(&mut stderr());
-            trouble.exit.code()
+            trouble.exit as u8
         }
     }
 }

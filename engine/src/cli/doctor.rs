@@ -7,7 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::report::{bytes, duration};
+use crate::oracle::Facts;
+use crate::report::{bytes, counted, duration};
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,28 @@ pub(super) fn cache(directory: &Path) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// What a run may use of this host.
+pub(super) fn host(facts: &Facts) -> Check {
+    let host = facts.host();
+    let found = format!("{}, {}, {}", host.processor, counted(u64::from(host.cores), "core"), bytes(host.memory_mib << 20));
+    Check::new(Finding::Good, "host", found)
+}
+
+/// The cards that a run may use; none is no fault.
+pub(super) fn cards(facts: &Facts) -> Check {
+    let cards = facts.cards();
+    let found = match (cards.cards.as_slice(), &cards.trouble) {
+        ([], Some(trouble)) => format!("none: {trouble}"),
+        ([], None) => "none".to_owned(),
+        (list, _) => {
+            let names: Vec<String> =
+                list.iter().map(|c| format!("{} ({})", c.name, bytes(c.memory_mib << 20))).collect();
+            format!("{}, driver {}", names.join(", "), cards.driver)
+        }
+    };
+    Check::new(Finding::Good, "cards", found)
 }
 
 type Test = fn(&Path) -> std::io::Result<(Finding, String)>;

@@ -5,10 +5,48 @@ use std::fmt::Write as _;
 
 use crate::explain::{self, Difference, Topic};
 use crate::graph::{Feed, Pipeline, Stage};
+use crate::report::duration;
 use crate::report::paint::Paint;
+use crate::run::plan::{Answer, Planned};
 
 #[cfg(test)]
 mod tests;
+
+/// What a run would do to a stage, and why. `old` is the text of the key it had when it was last good, `new` that of the
+/// key it has now, as far as they are known.
+pub(super) fn tell(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    planned: &Planned,
+    texts: (Option<&str>, Option<&str>),
+    paint: Paint,
+) -> String {
+    let name = paint.bold(&stage.name);
+    match &planned.answer {
+        Answer::Hit { key, from } => {
+            let took = match planned.expected_ns {
+                0 => String::new(),
+                ns => format!("; it took {}", duration(ns)),
+            };
+            format!("{name} is known: record {} of {from}{took}\n", &key[..key.len().min(12)])
+        }
+        Answer::Run { reason, .. } => match texts {
+            (Some(old), Some(new)) => {
+                let all = differences(pipeline, stage, old, new, paint);
+                match all.as_str() {
+                    "" => format!("{name} would run: {reason}\n"),
+                    all => format!("{name} would run, because since it was last good\n{all}"),
+                }
+            }
+            _ => format!("{name} would run: {reason}\n"),
+        },
+        Answer::Depends { on } => {
+            let on: Vec<String> = on.iter().map(|n| format!("`{n}`")).collect();
+            format!("{name} depends on what {} will give\n", on.join(" and "))
+        }
+        Answer::Blocked { because } => format!("{name} cannot run: {because}\n"),
+    }
+}
 
 /// The differences between the text of the key that a stage had when it last ran and the one it has now, most telling
 /// first, a line or two each; empty where there is none.

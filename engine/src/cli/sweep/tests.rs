@@ -1,0 +1,20 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::store::gc::Item;
+
+#[test]
+fn a_sweep_is_told_by_reason_with_what_it_frees_and_costs() {
+    let item = |why, bytes, seconds: u64| Item { path: PathBuf::from("x"), bytes, why, recompute_ns: seconds * 1_000_000_000 };
+    let sweep = Sweep {
+        items: vec![
+            item(Why::Unneeded, 700, 90),
+            item(Why::Unneeded, 900, 30),
+            item(Why::Unnamed, 5 << 20, 0),
+            item(Why::Expired, 4096, 0),
+        ],
+        kept: 1200,
+        kept_bytes: 3 << 30,
+    };
+    insta::assert_snapshot!(tell(&sweep, Paint::Bare), @"");
+}
