@@ -5,5 +5,6 @@
 
 pub mod event;
 pub mod exec;
+pub mod explain;
 pub mod graph;
 pub mod kind;
