@@ -3,8 +3,18 @@
 //!
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
+pub mod attempt;
+pub mod digest;
 pub mod event;
 pub mod exec;
 pub mod explain;
+mod fault;
 pub mod graph;
+pub mod key;
 pub mod kind;
+pub mod launch;
+pub mod lease;
+pub mod memory;
+pub mod oracle;
+pub mod run;
+pub mod store;
