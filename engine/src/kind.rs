@@ -93,11 +93,7 @@ pub enum Sort {
 pub struct Port {
     /// The name in the `in` table, or after the dot in `stage.output`.
     pub name: Cow<'static, str>,
-<<<<<<< HEAD
-    /// What it carries (`requests`, `run`, `any`…). A wire joins two ports that hold the same, or one that holds `any`.
-=======
     /// What it carries (`requests`, `run`, `table`…). A wire joins two ports that hold the same, or one that holds `any`.
->>>>>>> main
     pub holds: Cow<'static, str>,
     /// One line for `pipe kinds KIND`.
     pub about: Cow<'static, str>,
@@ -210,11 +206,7 @@ pub enum Oracle {
 /// What an author must change in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-<<<<<<< HEAD
-    /// Dotted path of the field, from the stage's configuration: `scheduler.max_batch`.
-=======
     /// Dotted path of the field, from the stage's configuration: `scheduler.max_batched`.
->>>>>>> main
     pub field: String,
     /// What is wrong: lower case, no full stop.
     pub message: String,

@@ -3,10 +3,20 @@
 //!
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
+pub mod attempt;
 pub mod cli;
+pub mod digest;
 pub mod event;
 pub mod exec;
 pub mod explain;
+mod fault;
 pub mod graph;
+pub mod key;
 pub mod kind;
+pub mod launch;
+pub mod lease;
+pub mod memory;
+pub mod oracle;
 pub mod report;
+pub mod run;
+pub mod store;
