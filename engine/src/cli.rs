@@ -14,9 +14,9 @@ use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 use crate::error::Exit;
 use crate::kind::Program;
 use arguments::{Arguments, StageVerb, Verb};
-use trouble::Trouble;
 
 mod arguments;
+mod cards;
 mod doctor;
 mod draw;
 mod here;
@@ -33,17 +33,19 @@ mod verbs;
 mod why;
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;
 
 /// Does what the process's command line asks.
 pub fn main(program: &'static Program) -> ExitCode {
     let code = obey(program, std::env::args_os().collect());
     let _ = stdout().flush();
-    ExitCode::from(code)
+    code
 }
 
 /// Does what `words` ask (the first is the program's own name); gives the exit code.
-fn obey(program: &'static Program, words: Vec<OsString>) -> u8 {
+fn obey(program: &'static Program, words: Vec<OsString>) -> ExitCode {
     let parsed = command(program).try_get_matches_from(words).and_then(|matches| match own_verb(program, &matches) {
         Some(code) => Ok(code),
         None => Arguments::from_arg_matches(&matches).map(|arguments| dispatch(program, &arguments)),
@@ -51,7 +53,7 @@ fn obey(program: &'static Program, words: Vec<OsString>) -> u8 {
     parsed.unwrap_or_else(|e| {
         // Asked for help or the version: that is a result. Else clap says what is wrong, on stderr.
         let _ = e.print();
-        if e.use_stderr() { Exit::Author as u8 } else { Exit::Good as u8 }
+        if e.use_stderr() { Exit::Author.into() } else { Exit::Good.into() }
     })
 }
 
@@ -70,14 +72,14 @@ fn command(program: &Program) -> Command {
     command
 }
 
-fn own_verb(program: &Program, matches: &clap::ArgMatches) -> Option<u8> {
+fn own_verb(program: &Program, matches: &clap::ArgMatches) -> Option<ExitCode> {
     let (name, rest) = matches.subcommand()?;
     let verb = program.verbs.iter().find(|v| v.name == name)?;
     let words: Vec<OsString> = rest.get_many::<OsString>("words").into_iter().flatten().cloned().collect();
-    Some((verb.run)(&words))
+    Some(ExitCode::from((verb.run)(&words)))
 }
 
-fn dispatch(program: &'static Program, arguments: &Arguments) -> u8 {
+fn dispatch(program: &'static Program, arguments: &Arguments) -> ExitCode {
     let cache = arguments.cache.as_deref();
     let done = match &arguments.verb {
         None => verbs::pipelines(),
@@ -96,17 +98,17 @@ fn dispatch(program: &'static Program, arguments: &Arguments) -> u8 {
         Some(Verb::Gpu) => verbs::gpu(),
         Some(Verb::Completions(options)) => {
             clap_complete::generate(options.shell, &mut command(program), "pipe", &mut stdout());
-            Ok(Exit::Good)
+            Ok(Exit::Good.into())
         }
         Some(Verb::Stage(stage)) => match &stage.verb {
             StageVerb::Exec { manifest } => return crate::exec::main(program, manifest),
         },
     };
     match done {
-        Ok(exit) => exit as u8,
+        Ok(code) => code,
         Err(trouble) => {
             let _ = trouble.print(&mut stderr());
-            trouble.exit as u8
+            trouble.exit.into()
         }
     }
 }

@@ -5,7 +5,9 @@
 
 pub mod attempt;
 pub mod cli;
+pub mod command;
 pub mod digest;
+pub mod error;
 pub mod event;
 pub mod exec;
 pub mod explain;
@@ -15,8 +17,10 @@ pub mod key;
 pub mod kind;
 pub mod launch;
 pub mod lease;
+pub mod load;
 pub mod memory;
 pub mod oracle;
 pub mod report;
 pub mod run;
+pub mod source;
 pub mod store;

@@ -57,7 +57,7 @@ pub enum Verb {
 }
 
 /// Which pipeline, and what of it.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 pub struct Words {
     /// A pipeline (a file, or its name in pipelines/), then stages, `group=choice` and `stage.field=value`
     #[arg(value_name = "PIPELINE | STAGE | KEY=VALUE")]

@@ -62,7 +62,8 @@ pub(super) fn cache(directory: &Path) -> Vec<Check> {
 /// What a run may use of this host.
 pub(super) fn host(facts: &Facts) -> Check {
     let host = facts.host();
-    let found = format!("{}, {}, {}", host.processor, counted(u64::from(host.cores), "core"), bytes(host.memory_mib << 20));
+    let found =
+        format!("{}, {}, {}", host.processor, counted(u64::from(host.cores), "core"), bytes(host.memory_mib << 20));
     Check::new(Finding::Good, "host", found)
 }
 

@@ -7,7 +7,7 @@ use super::history;
 use super::trouble::Trouble;
 use crate::event::Event;
 use crate::kind::Program;
-use crate::load::{Load, Loaded, Machine};
+use crate::load::{Load, Loaded, Machine, Project};
 use crate::oracle::Facts;
 use crate::run::journal::Line;
 use crate::store::Store;
@@ -64,25 +64,16 @@ fn none_meant(root: &Path, word: Option<&String>) -> Trouble {
     Trouble::mistake(message).help(help)
 }
 
-/// Opens the cache: `--cache`, else `PIPE_CACHE`, else what the project says.
+/// Opens the cache.
 ///
 /// # Errors
 /// When it cannot be opened or made.
-pub(super) fn store(option: Option<&Path>, root: &Path) -> Result<Store, Trouble> {
-    Ok(Store::open(&cache_directory(option, root)?)?)
+pub(super) fn store(option: Option<&Path>, project: &Project) -> Result<Store, Trouble> {
+    Ok(Store::open(&cache_directory(option, project))?)
 }
 
-/// Where the cache lies.
-///
-/// # Errors
-/// When the project's file is wrong.
-pub(super) fn cache_directory(option: Option<&Path>, root: &Path) -> Result<PathBuf, Trouble> {
-    if let Some(directory) = option {
-        return Ok(directory.to_owned());
-    }
-    if let Some(directory) = std::env::var_os("PIPE_CACHE").filter(|v| !v.is_empty()) {
-        return Ok(PathBuf::from(directory));
-    }
-    let project = crate::load::project(root)?;
-    Ok(root.join(&project.cache.directory))
+/// Where the cache lies: `--cache`, else `PIPE_CACHE`, else what the project says.
+pub(super) fn cache_directory(option: Option<&Path>, project: &Project) -> PathBuf {
+    let wished = || std::env::var_os("PIPE_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    option.map(Path::to_owned).or_else(wished).unwrap_or_else(|| project.cache.directory.clone())
 }

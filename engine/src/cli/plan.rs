@@ -63,7 +63,8 @@ fn sum(pipeline: &Pipeline, plan: &Plan, cpus: u16, paint: Paint) -> String {
     let blocked = tally(|a| matches!(a, Answer::Blocked { .. }));
     let mut words = vec![counted(hits, "hit"), format!("{} to run", count(runs))];
     if depends > 0 {
-        words.push(format!("{} that depend on those", count(depends)));
+        let verb = if depends == 1 { "depends" } else { "depend" };
+        words.push(format!("{} that {verb} on those", count(depends)));
     }
     if blocked > 0 {
         words.push(paint.bad(&format!("{} blocked", count(blocked))));

@@ -22,14 +22,12 @@ pub(super) fn pipeline(pipeline: &Pipeline, paint: Paint) -> String {
         let _ = writeln!(out, "  {group} = {choice}");
     }
     out.push('\n');
-    let widest = |width: &dyn Fn(&Stage) -> usize, most: usize| {
-        pipeline.stages.iter().map(width).max().unwrap_or(0).min(most)
-    };
+    let widest =
+        |width: &dyn Fn(&Stage) -> usize, most: usize| pipeline.stages.iter().map(width).max().unwrap_or(0).min(most);
     let name = widest(&|s| s.name.chars().count(), 44);
     let kind = widest(&|s| s.kind.name.chars().count(), 16);
     for stage in &pipeline.stages {
-        let from: Vec<String> =
-            stage.inputs.iter().flat_map(|w| &w.from).map(|feed| label(pipeline, feed)).collect();
+        let from: Vec<String> = stage.inputs.iter().flat_map(|w| &w.from).map(|feed| label(pipeline, feed)).collect();
         let from = if from.is_empty() { String::new() } else { format!("← {}", from.join(", ")) };
         let line = format!("{:name$}  {:kind$}  {}", stage.name, stage.kind.name, paint.dim(&from));
         let _ = writeln!(out, "{}", line.trim_end());
@@ -65,7 +63,8 @@ pub(super) fn stage(pipeline: &Pipeline, stage: &Stage, record: Option<&Record>,
 fn made(out: &mut String, record: &Record, paint: Paint) {
     let made = &record.made;
     let _ = writeln!(out, "\n{} {}", paint.bold("record"), record.key);
-    let _ = writeln!(out, "  made   {} by run {} on {} as {}/{}", made.at, made.run, made.host, made.pipeline, made.stage);
+    let _ =
+        writeln!(out, "  made   {} by run {} on {} as {}/{}", made.at, made.run, made.host, made.pipeline, made.stage);
     if let Some(trusted) = &made.trusted {
         let _ = writeln!(out, "  trust  repeats {trusted}, whose code was trusted to mean the same");
     }

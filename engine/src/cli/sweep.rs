@@ -27,8 +27,7 @@ pub(super) fn tell(sweep: &Sweep, paint: Paint) -> String {
             Why::Litter => "leavings of processes that died",
             Why::Expired => "in the trash, past their grace: deleted for good",
         };
-        let again =
-            if *again_ns > 0 { format!(", {} to compute again", duration(*again_ns)) } else { String::new() };
+        let again = if *again_ns > 0 { format!(", {} to compute again", duration(*again_ns)) } else { String::new() };
         let _ = writeln!(out, "{:>8}  {:>10}  {words}{}", count(*number), bytes(*size), paint.dim(&again));
     }
     let _ = writeln!(out, "{:>8}  {:>10}  stay", count(sweep.kept as u64), bytes(sweep.kept_bytes));

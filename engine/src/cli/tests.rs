@@ -13,27 +13,27 @@ static PROGRAM: Program = Program {
     carries: |_| None,
 };
 
-fn obeyed(words: &str) -> u8 {
+fn obeyed(words: &str) -> ExitCode {
     obey(&PROGRAM, words.split(' ').map(OsString::from).collect())
 }
 
 #[test]
 fn a_programs_own_verb_gets_all_words_behind_it_and_gives_the_exit_code() {
-    assert_eq!(obeyed("pipe export --flat --help out"), 42);
-    assert_eq!(obeyed("pipe export"), 1);
+    assert_eq!(obeyed("pipe export --flat --help out"), ExitCode::from(42));
+    assert_eq!(obeyed("pipe export"), ExitCode::from(1));
 }
 
 #[test]
 fn what_cannot_be_understood_is_the_authors_mistake() {
-    assert_eq!(obeyed("pipe rnu"), Exit::Author as u8);
-    assert_eq!(obeyed("pipe run --jobs 0 x"), Exit::Author as u8);
-    assert_eq!(obeyed("pipe gc --grace soon"), Exit::Author as u8);
+    assert_eq!(obeyed("pipe rnu"), ExitCode::from(2));
+    assert_eq!(obeyed("pipe run --jobs 0 x"), ExitCode::from(2));
+    assert_eq!(obeyed("pipe gc --grace soon"), ExitCode::from(2));
 }
 
 #[test]
 fn help_and_version_are_results() {
-    assert_eq!(obeyed("pipe --version"), 0);
-    assert_eq!(obeyed("pipe run --help"), 0);
+    assert_eq!(obeyed("pipe --version"), ExitCode::SUCCESS);
+    assert_eq!(obeyed("pipe run --help"), ExitCode::SUCCESS);
 }
 
 #[test]

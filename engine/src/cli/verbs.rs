@@ -2,6 +2,7 @@
 
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +11,24 @@ use super::doctor::{Check, Finding};
 use super::draw::Drawing;
 use super::screen::Telling;
 use super::trouble::Trouble;
-use super::{doctor, draw, here, history, init, kinds, open, plan, say, screen, show, why};
+use super::{cards, doctor, draw, here, history, init, kinds, open, plan, say, screen, show, why};
 use crate::error::Exit;
 use crate::event::Observer;
 use crate::explain;
 use crate::graph::Stage;
 use crate::kind::{Kind, Program};
+use crate::launch::Local;
+use crate::lease::gpu::Board;
+use crate::load;
 use crate::memory::Memory;
 use crate::oracle::Facts;
 use crate::report::paint::Paint;
-use crate::report::{bytes, count, counted, duration};
+use crate::report::{bytes, count, counted};
 use crate::run::plan::{Answer, Planned};
 use crate::run::{self, OnFailure, RunError, Stop, journal};
-use crate::store::{Found, Record, Store};
+use crate::store::{Found, Record, Store, Who};
 
-type Done = Result<Exit, Trouble>;
+type Done = Result<ExitCode, Trouble>;
 
 fn paint() -> Paint {
     Paint::of(&stdout())
@@ -45,7 +49,7 @@ pub(super) fn pipelines() -> Done {
         say(&format!("{}\n", format!("{name}  {}", one.about).trim_end()));
     }
     let _ = writeln!(stderr(), "\n`pipe run NAME` runs one, `pipe plan NAME` says what that would do");
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe run`.
@@ -59,8 +63,7 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
     }
     let facts = Facts::here();
     let opened = open::pipeline(program, &options.words.words, &facts)?;
-    let pipeline = &opened.loaded.pipeline;
-    let store = open::store(cache, &pipeline.root)?;
+    let ready = Ready::new(cache, &opened, facts)?;
     let telling = match (options.json, options.quiet) {
         (true, _) => Telling::Json,
         (false, true) => Telling::Results,
@@ -70,8 +73,7 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         let path = options.trace.as_deref().unwrap_or(Path::new(""));
         Trouble::internal(format!("cannot make the trace `{}`: {e}", path.display()))
     })?;
-    let stop = Arc::new(Stop::new());
-    stop.on_signals().map_err(|e| Trouble::internal(format!("cannot catch signals: {e}")))?;
+    ready.stop.on_signals().map_err(|e| Trouble::internal(format!("cannot catch signals: {e}")))?;
     let command: Vec<String> = std::env::args().collect();
     let request = run::Request {
         again: &options.again,
@@ -79,12 +81,44 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         on_failure: if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         jobs: options.jobs,
         command: &command,
-        stop: &stop,
-        ..request(program, &opened, &store, &facts)
+        ..ready.request(&opened)
     };
     let mut told: Vec<&mut dyn Observer> = observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
     let finished = run::run(&request, &mut told).map_err(|e| not_here(program, &opened, options, e))?;
-    Ok(finished.exit)
+    Ok(ExitCode::from(finished.exit))
+}
+
+/// What a run and a plan have in common: all that `opened` names, here, with nothing out of the ordinary.
+struct Ready {
+    store: Store,
+    launcher: Local,
+    facts: Facts,
+    stop: Arc<Stop>,
+}
+
+impl Ready {
+    fn new(cache: Option<&Path>, opened: &open::Opened, facts: Facts) -> Result<Ready, Trouble> {
+        let launcher = Local::this_program()
+            .map_err(|e| Trouble::internal(format!("cannot find this program's own file: {e}")))?;
+        let store = open::store(cache, &opened.loaded.project)?;
+        Ok(Ready { store, launcher, facts, stop: Arc::new(Stop::new()) })
+    }
+
+    fn request<'a>(&'a self, opened: &'a open::Opened) -> run::Request<'a> {
+        run::Request {
+            pipeline: &opened.loaded.pipeline,
+            store: &self.store,
+            launcher: &self.launcher,
+            facts: &self.facts,
+            targets: &opened.stages,
+            again: &[],
+            trust_code: &[],
+            on_failure: OnFailure::GoOn,
+            jobs: None,
+            command: &[],
+            stop: &self.stop,
+        }
+    }
 }
 
 /// A declared card that is not here: which choices of which group would run here instead.
@@ -113,16 +147,15 @@ pub(super) fn plan(program: &'static Program, cache: Option<&Path>, options: &Pl
     let facts = Facts::here();
     let opened = open::pipeline(program, &options.words.words, &facts)?;
     let pipeline = &opened.loaded.pipeline;
-    let store = open::store(cache, &pipeline.root)?;
-    let request = run::Request { jobs: options.jobs, ..request(&opened, &store, &facts) };
-    let plan = run::plan::plan(&request)?;
+    let ready = Ready::new(cache, &opened, facts)?;
+    let plan = run::plan::plan(&run::Request { jobs: options.jobs, ..ready.request(&opened) })?;
     if options.json {
         say(&format!("{}\n", plan::json(&plan)));
     } else {
-        let cpus = options.jobs.unwrap_or(facts.host().cores);
+        let cpus = options.jobs.unwrap_or(ready.facts.host().cores);
         say(&plan::tell(pipeline, &plan, cpus, paint()));
     }
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe why`.
@@ -133,8 +166,8 @@ pub(super) fn why(program: &'static Program, cache: Option<&Path>, options: &Why
     if opened.stages.is_empty() {
         return Err(Trouble::mistake("`pipe why` wants a stage").help(stages_of(&opened)));
     }
-    let store = open::store(cache, &pipeline.root)?;
-    let plan = run::plan::plan(&request(&opened, &store, &facts))?;
+    let ready = Ready::new(cache, &opened, facts)?;
+    let plan = run::plan::plan(&ready.request(&opened))?;
     let memory = Memory::open(&pipeline.root);
     for name in &opened.stages {
         let mut asked = vec![name.as_str()];
@@ -149,11 +182,11 @@ pub(super) fn why(program: &'static Program, cache: Option<&Path>, options: &Why
                 asked.extend(on.iter().rev().map(String::as_str));
             }
             let old = memory.text(&pipeline.name, name);
-            let new = plan.texts.get(name);
+            let new: Option<&String> = None;
             say(&why::tell(pipeline, stage, planned, (old.as_deref(), new.map(String::as_str)), paint()));
         }
     }
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 fn find<'a>(opened: &'a open::Opened, plan: &'a run::plan::Plan, name: &str) -> Option<(&'a Planned, &'a Stage)> {
@@ -165,13 +198,12 @@ fn find<'a>(opened: &'a open::Opened, plan: &'a run::plan::Plan, name: &str) -> 
 /// `pipe diff`.
 pub(super) fn diff(cache: Option<&Path>, options: &Diff) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &root)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let (old, new) = (recorded(&root, &options.old)?, recorded(&root, &options.new)?);
-    let reason = |_: &str, old: &str, new: &str| {
-        explain::first_difference(&text_of(&store, old)?, &text_of(&store, new)?)
-    };
+    let reason =
+        |_: &str, old: &str, new: &str| explain::first_difference(&text_of(&store, old)?, &text_of(&store, new)?);
     say(&history::diff(&history::ends(&old), &history::ends(&new), &reason, paint()));
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 fn text_of(store: &Store, key: &str) -> Option<String> {
@@ -214,23 +246,23 @@ pub(super) fn show(program: &'static Program, cache: Option<&Path>, options: &Sh
         let all: Vec<&Stage> = if named.is_empty() { pipeline.stages.iter().collect() } else { named };
         let told: Vec<String> = all.into_iter().map(|s| show::resolved(s, paint())).collect();
         say(&told.join("\n"));
-        return Ok(Exit::Good);
+        return Ok(Exit::Good.into());
     }
     if named.is_empty() {
         say(&show::pipeline(pipeline, paint()));
-        return Ok(Exit::Good);
+        return Ok(Exit::Good.into());
     }
-    let store = open::store(cache, &pipeline.root)?;
-    let plan = run::plan::plan(&request(&opened, &store, &facts))?;
+    let ready = Ready::new(cache, &opened, facts)?;
+    let plan = run::plan::plan(&ready.request(&opened))?;
     for stage in named {
         let record = match plan.stages.iter().find(|p| p.stage == stage.name).map(|p| &p.answer) {
-            Some(Answer::Hit { key, .. }) => record_of(&store, key),
+            Some(Answer::Hit { key, .. }) => record_of(&ready.store, key),
             _ => None,
         };
         say(&show::stage(pipeline, stage, record.as_ref(), paint()));
-        say(&shown_texts(&store, stage, record.as_ref()));
+        say(&shown_texts(&ready.store, stage, record.as_ref()));
     }
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// The texts among a stage's outputs that are meant to be shown.
@@ -246,8 +278,8 @@ fn shown_texts(store: &Store, stage: &Stage, record: Option<&Record>) -> String 
 }
 
 fn replay(root: &Path, id: &str) -> Done {
-    let (lines, unread) =
-        journal::read(root, id).map_err(|e| Trouble::internal(format!("cannot read the journal of run `{id}`: {e}")))?;
+    let (lines, unread) = journal::read(root, id)
+        .map_err(|e| Trouble::internal(format!("cannot read the journal of run `{id}`: {e}")))?;
     let mut observers = screen::replay();
     for line in &lines {
         for observer in &mut observers {
@@ -257,7 +289,7 @@ fn replay(root: &Path, id: &str) -> Done {
     if unread > 0 {
         let _ = writeln!(stderr(), "{} of the journal cannot be read", counted(unread as u64, "line"));
     }
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 fn stages_of(opened: &open::Opened) -> String {
@@ -274,20 +306,20 @@ pub(super) fn graph(program: &'static Program, options: &Graph) -> Done {
         Format::Dot => drawing.dot(),
         Format::Svg => draw::svg(&drawing),
     });
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe runs`.
 pub(super) fn runs(options: &Runs) -> Done {
     let root = here::root(&open::current_directory()?);
     say(&history::list(&history::outlines(&root, options.number), paint()));
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe verify`.
 pub(super) fn verify(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &root)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let verified = store.verify(&mut |_, _| {})?;
     for (path, trouble) in &verified.damaged {
         say(&format!("{} {}: {trouble}\n", paint().bad("damaged"), path.display()));
@@ -300,42 +332,43 @@ pub(super) fn verify(cache: Option<&Path>) -> Done {
         count(verified.damaged.len() as u64),
     ));
     if verified.damaged.is_empty() {
-        return Ok(Exit::Good);
+        return Ok(Exit::Good.into());
     }
     let _ = writeln!(stderr(), "what is damaged was moved to the trash and will be computed again");
-    Ok(Exit::Internal)
+    Ok(Exit::Internal.into())
 }
 
 /// `pipe gc`.
 pub(super) fn gc(cache: Option<&Path>, options: &Gc) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &root)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let sweep = store.sweep(options.grace)?;
     say(&super::sweep::tell(&sweep, paint()));
     if options.plan {
-        return Ok(Exit::Good);
+        return Ok(Exit::Good.into());
     }
     let stayed = store.carry_out(&sweep);
     for (path, error) in &stayed {
         let _ = writeln!(stderr(), "cannot move `{}`: {error}", path.display());
     }
-    Ok(if stayed.is_empty() { Exit::Good } else { Exit::Internal })
+    Ok(if stayed.is_empty() { Exit::Good.into() } else { Exit::Internal.into() })
 }
 
 /// `pipe kinds`.
 pub(super) fn kinds(program: &'static Program, options: &Kinds) -> Done {
-    let command = crate::command::kind();
-    let all: Vec<&Kind> = program.kinds.iter().chain([&command]).collect();
+    let all: Vec<&Kind> = program.kinds.iter().chain([&crate::command::KIND]).collect();
     let Some(name) = &options.kind else {
         say(&kinds::list(&all, paint()));
-        return Ok(Exit::Good);
+        return Ok(Exit::Good.into());
     };
     let Some(kind) = all.iter().find(|k| k.name == name) else {
         let names: Vec<&str> = all.iter().map(|k| k.name).collect();
-        return Err(Trouble::mistake(format!("there is no kind `{name}`")).help(format!("there are: {}", names.join(", "))));
+        return Err(
+            Trouble::mistake(format!("there is no kind `{name}`")).help(format!("there are: {}", names.join(", ")))
+        );
     };
     say(&kinds::tell(kind, program.carries, paint()).map_err(Trouble::internal)?);
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe init`.
@@ -349,13 +382,13 @@ pub(super) fn init(options: &Init) -> Done {
         format!("cd {} && ", options.directory.display())
     };
     let _ = writeln!(stderr(), "\nnow try `{into}pipe run hello`");
-    Ok(Exit::Good)
+    Ok(Exit::Good.into())
 }
 
 /// `pipe doctor`.
 pub(super) fn doctor(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let directory = open::cache_directory(cache, &root)?;
+    let directory = open::cache_directory(cache, &load::project(&root)?);
     let facts = Facts::here();
     let mut checks = doctor::cache(&directory);
     checks.push(doctor::host(&facts));
@@ -370,5 +403,16 @@ pub(super) fn doctor(cache: Option<&Path>) -> Done {
         say(&format!("{word}  {what:width$}  {found}\n"));
     }
     let bad = checks.iter().any(|c| c.finding == Finding::Bad);
-    Ok(if bad { Exit::Internal } else { Exit::Good })
+    Ok(if bad { Exit::Internal.into() } else { Exit::Good.into() })
+}
+
+/// `pipe gpu`.
+pub(super) fn gpu() -> Done {
+    let directory = Board::usual();
+    let board = Board::open(&directory, Who::here("", "pipe gpu"))
+        .map_err(|e| Trouble::internal(format!("cannot use `{}`: {e}", directory.display())))?;
+    let waiting =
+        board.tickets().map_err(|e| Trouble::internal(format!("cannot list `{}`: {e}", directory.display())))?;
+    say(&cards::tell(Facts::here().cards(), &|uuid| board.holder(uuid), &waiting, paint()));
+    Ok(Exit::Good.into())
 }

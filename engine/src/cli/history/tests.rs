@@ -23,7 +23,10 @@ fn project(stories: &[(&str, Vec<(u64, Event)>)]) -> tempfile::TempDir {
 fn runs_are_listed_latest_first_with_their_ends() {
     let unfinished = Story::start("demo", &["a"]).events;
     let project = project(&[("20261124T090000-aa11", eventful()), ("20261125T090000-bb22", unfinished)]);
-    insta::assert_snapshot!(list(&outlines(project.path(), 9), Paint::Bare), @"");
+    insta::assert_snapshot!(list(&outlines(project.path(), 9), Paint::Bare), @"
+    20261125T090000-bb22  demo  has no end: it goes on, or was killed
+    20261124T090000-aa11  demo  15.5 s, 1 hit, 2 done, 1 failed
+    ");
     assert_eq!(outlines(project.path(), 1).len(), 1);
 }
 

@@ -57,7 +57,16 @@ fn plan() -> Plan {
 
 #[test]
 fn a_plan_tells_answers_times_and_the_longest_chain() {
-    insta::assert_snapshot!(tell(&pipeline(), &plan(), 2, Paint::Bare), @"");
+    insta::assert_snapshot!(tell(&pipeline(), &plan(), 2, Paint::Bare), @"
+    hit      a  toy  from 20261124T090000-aa11 on otto
+    run      b  toy  config rate: 8 → 9 · about 3.00 s
+    run      c  toy  config rate: 8 → 9 · about 20.0 s
+    depends  d  toy  on `b`, `c` · about 7.00 s
+    blocked  e  toy  cannot read `data/e.csv`
+
+    1 hit, 2 to run, 1 that depends on those, 1 blocked
+    at most about 27.0 s; longest chain 27.0 s: c → d
+    ");
 }
 
 #[test]
