@@ -3,7 +3,12 @@
 //!
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
+pub mod command;
+pub mod error;
 pub mod event;
 pub mod exec;
 pub mod graph;
 pub mod kind;
+pub mod load;
+pub mod meaning;
+pub mod source;
