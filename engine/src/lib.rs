@@ -18,6 +18,7 @@ pub mod kind;
 pub mod launch;
 pub mod lease;
 pub mod load;
+pub mod meaning;
 pub mod memory;
 pub mod oracle;
 pub mod report;
