@@ -1,6 +1,7 @@
 //! The kinds of stage that measure, simulate and compare inference.
 
 pub mod bench;
+pub mod compare;
 pub mod device;
 pub mod infer;
 pub mod kinds;
@@ -8,10 +9,6 @@ pub mod model;
 pub mod predict;
 pub mod profile;
 pub mod random;
-pub mod compare;
-pub mod infer;
-pub mod kinds;
-pub mod model;
 pub mod report;
 pub mod tables;
 pub mod weights;
