@@ -18,3 +18,6 @@ pub mod memory;
 pub mod oracle;
 pub mod run;
 pub mod store;
+
+#[cfg(test)]
+pub(crate) mod testing;
