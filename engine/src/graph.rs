@@ -103,7 +103,7 @@ impl Stage {
 /// A node of the graph.
 #[derive(Debug)]
 pub struct Stage {
-    /// Its name; points of a matrix carry theirs in brackets: `sim[max_batched_tokens=256]`.
+    /// Its name; points of a matrix carry theirs in brackets: `sim[max_batched=256]`.
     pub name: String,
     /// What sort of node.
     pub kind: Kind,

@@ -99,7 +99,7 @@ pub enum Sort {
 pub struct Port {
     /// The name in the `in` table, or after the dot in `stage.output`.
     pub name: Cow<'static, str>,
-    /// What it carries (`requests`, `run`, `model`…). A wire joins two ports that hold the same, or one that holds `any`.
+    /// What it carries (`requests`, `run`, `table`…). A wire joins two ports that hold the same, or one that holds `any`.
     pub holds: Cow<'static, str>,
     /// One line for `pipe kinds KIND`.
     pub about: Cow<'static, str>,
@@ -201,7 +201,7 @@ impl Default for Needs {
 /// A fact of the world that enters the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Oracle {
-    /// The processor's model and the number of its cores.
+    /// The processor's name and the number of its cores.
     Host,
     /// The names and memory of the cards the stage would get.
     Gpu,
@@ -212,7 +212,7 @@ pub enum Oracle {
 /// What an author must change in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// Dotted path of the field, from the stage's configuration: `scheduler.max_batched_tokens`.
+    /// Dotted path of the field, from the stage's configuration: `scheduler.max_batched`.
     pub field: String,
     /// What is wrong: lower case, no full stop.
     pub message: String,
