@@ -5,3 +5,4 @@ pub mod kinds;
 pub mod model;
 pub mod predict;
 pub mod tables;
+pub mod vidur;
