@@ -8,4 +8,5 @@ pub mod codes {
 }
 
 /// All kinds, in the order in which `pipe kinds` lists them.
-pub static KINDS: &[Kind] = &[];
+pub static KINDS: &[Kind] =
+    &[Kind::of::<crate::workload::Workload>(), Kind::of::<crate::weights::Weights>(), Kind::of::<crate::sim::Sim>()];

@@ -15,11 +15,11 @@ use crate::infer::schedule::Knobs;
 use crate::infer::serve::{ServeError, Served, serve};
 use crate::model::card::{self, Card};
 use crate::predict::{OutOfRange, Outside, Predictor};
+use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
 use crate::tables::run::{Named, RunMeta, RunWriter, TokenIds};
-use crate::tables::OPS;
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,17 +42,18 @@ impl StageKind for Sim {
     const CODE: Code = Code { version: 1, modules: crate::kinds::codes::SIM };
 
     fn contract(config: &Config, _: &Wired) -> Result<Contract, Complaint> {
-        config
-            .scheduler
-            .check()
-            .map_err(|(field, message)| Complaint::new(format!("scheduler.{field}"), message))?;
+        config.scheduler.check().map_err(|(field, message)| Complaint::new(format!("scheduler.{field}"), message))?;
         Ok(Contract {
             inputs: vec![
                 Port::new("requests", "requests", "table `requests`: what arrives and when").by_meaning(meaning::TABLE),
                 Port::new("ops", "ops", "directory with table `ops`: times of the model's operations on the device"),
                 Port::new("model", "model", "the model's card, for its longest sequence").by_meaning(card::MEANING),
             ],
-            outputs: vec![Port::new("run", "run", "directory: tables `requests`, `tokens`, `batches`, and `meta.json`")],
+            outputs: vec![Port::new(
+                "run",
+                "run",
+                "directory: tables `requests`, `tokens`, `batches`, and `meta.json`",
+            )],
             sort: Sort::Computed,
             ..Contract::default()
         })
@@ -118,8 +119,9 @@ pub fn simulate(
 fn unserved(error: &ServeError<OutOfRange>) -> StageError {
     let stage_error = StageError::new("the simulation ended before the workload").because(error);
     match error {
-        ServeError::Backend { .. } => stage_error
-            .help("let `profile` cover it (its grid follows the scheduler's knobs), or set `outside = \"extrapolate\"`"),
+        ServeError::Backend { .. } => stage_error.help(
+            "let `profile` cover it (its grid follows the scheduler's knobs), or set `outside = \"extrapolate\"`",
+        ),
         ServeError::Stuck(_) => stage_error.help("a scheduler that cannot go on is a defect: please report it"),
         _ => stage_error,
     }
