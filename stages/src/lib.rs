@@ -10,6 +10,8 @@ pub mod predict;
 pub mod profile;
 pub mod random;
 pub mod report;
+pub mod sim;
 pub mod tables;
+pub mod vidur;
 pub mod weights;
 pub mod workload;
