@@ -36,7 +36,10 @@ fn each_answer_of_a_plan_is_told() {
     let key = "0123456789abcdef".repeat(4);
     let told = |answer, texts| tell(&pipeline, &pipeline.stages[1], &planned(answer, 12), texts, Paint::Bare);
     let hit = Answer::Hit { key: key.clone(), from: "20261124T090000-aa11 on otto".into() };
-    assert_eq!(told(hit, (None, None)), "sim is known: record 0123456789ab of 20261124T090000-aa11 on otto; it took 12.0 s\n");
+    assert_eq!(
+        told(hit, (None, None)),
+        "sim is known: record 0123456789ab of 20261124T090000-aa11 on otto; it took 12.0 s\n"
+    );
     let run = || Answer::Run { key: key.clone(), reason: "first run".into() };
     assert_eq!(told(run(), (None, Some("kind\ttoy\n"))), "sim would run: first run\n");
     assert_eq!(
