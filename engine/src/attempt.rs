@@ -88,6 +88,17 @@ pub enum Ended {
     Panicked(String),
 }
 
+/// Where an output is to appear.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its port.
+    pub port: String,
+    /// Path below `out/`.
+    pub below: String,
+    /// By what it is digested besides its bytes.
+    pub meaning: Option<Meaning>,
+}
+
 /// An output of an attempt that ended well.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -176,11 +187,6 @@ impl Attempt {
         self.directory.join("events.jsonl")
     }
 
-    /// Where the output `port` is to appear.
-    pub fn output_path(&self, port: &str) -> PathBuf {
-        self.directory.join("out").join(port)
-    }
-
     /// Reads the manifest.
     ///
     /// # Errors
@@ -210,15 +216,17 @@ impl Attempt {
     ///
     /// # Errors
     /// Those that are missing.
-    pub fn outputs(&self, ports: &[(String, Option<Meaning>)]) -> Result<Vec<Output>, StageError> {
-        let outputs: Vec<Output> = ports
+    pub fn outputs(&self, places: &[Place]) -> Result<Vec<Output>, StageError> {
+        let out = self.directory.join("out");
+        let outputs: Vec<Output> = places
             .iter()
-            .map(|(port, meaning)| Output { port: port.clone(), path: self.output_path(port), meaning: *meaning })
+            .map(|p| Output { port: p.port.clone(), path: out.join(&p.below), meaning: p.meaning })
             .collect();
         let missing: Vec<String> = outputs
             .iter()
-            .filter(|o| o.path.symlink_metadata().is_err())
-            .map(|o| format!("`out/{}`", o.port))
+            .zip(places)
+            .filter(|(output, _)| output.path.symlink_metadata().is_err())
+            .map(|(_, place)| format!("`out/{}`", place.below))
             .collect();
         if missing.is_empty() {
             return Ok(outputs);

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::attempt::{self, Attempt, Ended, Manifest, Outcome};
+use crate::attempt::{self, Attempt, Ended, Manifest, Outcome, Place};
 use crate::event::Usage;
 use crate::fault;
 use crate::kind::{Kind, Program, StageError};
@@ -230,8 +230,8 @@ pub(crate) fn perform(kinds: &[Kind], manifest: &Path) -> Result<Ended, StageErr
 
 /// Good, if every output is there.
 fn complete(attempt: &Attempt, manifest: &Manifest) -> Ended {
-    let ports: Vec<_> = manifest.outputs.iter().map(|port| (port.clone(), None)).collect();
-    match attempt.outputs(&ports) {
+    let place = |port: &String| Place { port: port.clone(), below: port.clone(), meaning: None };
+    match attempt.outputs(&manifest.outputs.iter().map(place).collect::<Vec<_>>()) {
         Ok(_) => Ended::Good,
         Err(error) => Ended::Failed(error),
     }

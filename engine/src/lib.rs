@@ -25,3 +25,6 @@ pub mod report;
 pub mod run;
 pub mod source;
 pub mod store;
+
+#[cfg(test)]
+pub(crate) mod testing;

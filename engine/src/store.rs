@@ -33,6 +33,7 @@ mod reserve;
 pub mod verify;
 
 pub use record::{Artifact, Inline, Made, Meant, Record};
+pub(crate) use reserve::HEARTBEAT;
 pub use reserve::{Reserved, Who};
 
 #[cfg(test)]
@@ -314,6 +315,14 @@ impl Store {
         }
         // What stands there is no good and cannot be moved (it is not ours): our result is true all the same.
         Ok(record)
+    }
+
+    /// Keeps a record whose outputs are in the store already, under another key than it was made for.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn adopt(&self, record: Record) -> Result<Record, StoreError> {
+        self.publish_record(record, Purpose::Answer)
     }
 
     /// All records that were made for `key`: the one that answers first, then earlier ones.
