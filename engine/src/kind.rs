@@ -52,12 +52,19 @@ pub struct Code {
 pub struct Wired {
     /// Names to the left of `=` in the stage's `in` table.
     pub inputs: Vec<String>,
+    /// Those of them that are wired to a list, sorted.
+    pub lists: Vec<String>,
 }
 
 impl Wired {
     /// Whether the pipeline file wires something to the input port `name`.
     pub fn has(&self, name: &str) -> bool {
         self.inputs.iter().any(|n| n == name)
+    }
+
+    /// Whether the pipeline file wires a list to the input port `name`.
+    pub fn is_list(&self, name: &str) -> bool {
+        self.lists.iter().any(|n| n == name)
     }
 }
 
@@ -77,7 +84,8 @@ pub struct Contract {
 }
 
 /// Whether the same key gives the same bytes everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sort {
     /// Same key, same bytes, on any machine.
     #[default]

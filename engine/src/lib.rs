@@ -4,7 +4,9 @@
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
 pub mod attempt;
+pub mod command;
 pub mod digest;
+pub mod error;
 pub mod event;
 pub mod exec;
 pub mod explain;
@@ -14,9 +16,12 @@ pub mod key;
 pub mod kind;
 pub mod launch;
 pub mod lease;
+pub mod load;
+pub mod meaning;
 pub mod memory;
 pub mod oracle;
 pub mod run;
+pub mod source;
 pub mod store;
 
 #[cfg(test)]
