@@ -183,8 +183,7 @@ pub(super) fn why(program: &'static Program, cache: Option<&Path>, options: &Why
                 asked.extend(on.iter().rev().map(String::as_str));
             }
             let old = memory.text(&pipeline.name, name);
-            let new: Option<&String> = None;
-            say(&why::tell(pipeline, stage, planned, (old.as_deref(), new.map(String::as_str)), paint()));
+            say(&why::tell(pipeline, stage, planned, old.as_deref(), paint()));
         }
     }
     Ok(Exit::Good.into())
