@@ -9,7 +9,7 @@
 //! are there). Invariants: every author's mistake is found here, as many in one go as can be told apart, each with its
 //! place; either there is a pipeline or there are mistakes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Diagnostics, Mistake, Weight};
@@ -87,6 +87,17 @@ pub fn load(program: &Program, request: &Load) -> Result<Loaded, Diagnostics> {
         Some((pipeline, project)) if !failed => Ok(Loaded { pipeline, project, warnings: diagnostics, sources }),
         _ => Err(diagnostics),
     }
+}
+
+/// Reads what the project at `root` says of itself, without any pipeline.
+///
+/// # Errors
+/// All mistakes in its file.
+pub fn load_project(root: &Path) -> Result<Project, Diagnostics> {
+    let mut reading = Reading::new(root.to_owned());
+    let project = project::read(&mut reading);
+    let Reading { sources, mistakes, .. } = reading;
+    if mistakes.is_empty() { Ok(project) } else { Err(Diagnostics::new(mistakes, Arc::new(sources))) }
 }
 
 /// `None` only where a mistake was noted.

@@ -212,12 +212,12 @@ struct Elsewhere {
     orphan: Option<PathBuf>,
 }
 
-struct Run<'a, 'o> {
+struct Run<'a, 'o, 'e> {
     request: &'a Request<'a>,
     id: String,
     host: String,
     began: Instant,
-    observers: &'o mut [&'o mut dyn Observer],
+    observers: &'o mut [&'e mut dyn Observer],
     journal: Journal,
     memory: Memory,
     resolver: Resolver<'a>,
@@ -249,7 +249,7 @@ struct Run<'a, 'o> {
 ///
 /// # Errors
 /// When nothing can be run at all; a stage that fails is no error here but counted in [`Finished`].
-pub fn run<'o>(request: &Request<'_>, observers: &'o mut [&'o mut dyn Observer]) -> Result<Finished, RunError> {
+pub fn run(request: &Request<'_>, observers: &mut [&mut dyn Observer]) -> Result<Finished, RunError> {
     let wanted = check::wanted(request)?;
     check::possible(request, &wanted)?;
     let mut run = Run::new(request, &wanted, observers)?;
@@ -266,7 +266,7 @@ impl Known for Vec<Node> {
     }
 }
 
-impl<'a> Run<'a, '_> {
+impl<'a> Run<'a, '_, '_> {
     /// The loop: as long as something can still happen, look at what is ready, start what can be started, and wait for
     /// the next message.
     fn work<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>) {

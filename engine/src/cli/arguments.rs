@@ -11,18 +11,18 @@ mod tests;
 /// Runs experiments that are written down: skips what is known, runs the rest, says why.
 #[derive(Debug, Parser)]
 #[command(name = "pipe", disable_help_subcommand = true, max_term_width = 100)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Cache directory, instead of the project's own (also PIPE_CACHE)
     #[arg(long, global = true, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
     /// What to do; without one, the pipelines that are here are listed
     #[command(subcommand)]
-    pub verb: Option<Verb>,
+    pub(super) verb: Option<Verb>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(super) enum Verb {
     /// Run a pipeline; without one, list the pipelines that are here
     Run(Run),
     /// Say what a run would do: hit, run, or depends on what comes before
@@ -58,100 +58,100 @@ pub enum Verb {
 
 /// Which pipeline, and what of it.
 #[derive(Debug, Clone, Args, Default)]
-pub struct Words {
+pub(super) struct Words {
     /// A pipeline (a file, or its name in pipelines/), then stages, `group=choice` and `stage.field=value`
     #[arg(value_name = "PIPELINE | STAGE | KEY=VALUE")]
-    pub words: Vec<String>,
+    pub(super) words: Vec<String>,
 }
 
 /// `pipe run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub(super) struct Run {
     /// What to run, and what to change in it.
     #[command(flatten)]
-    pub words: Words,
+    pub(super) words: Words,
     /// Cores to use
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
+    pub(super) jobs: Option<u16>,
     /// Say what would happen and do nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Run this stage although its result is known (a measurement: take one more)
     #[arg(long, value_name = "STAGE")]
-    pub again: Vec<String>,
+    pub(super) again: Vec<String>,
     /// Accept an older result of this stage although its code has changed since
     #[arg(long, value_name = "STAGE")]
-    pub trust_code: Vec<String>,
+    pub(super) trust_code: Vec<String>,
     /// Stop launching at the first failure
     #[arg(long)]
-    pub fail_fast: bool,
+    pub(super) fail_fast: bool,
     /// Print events as JSON lines instead of words
     #[arg(long, conflicts_with = "quiet")]
-    pub json: bool,
+    pub(super) json: bool,
     /// Print results and failures only
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(super) quiet: bool,
     /// Write a trace of the run for Chrome's or Perfetto's viewer
     #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
+    pub(super) trace: Option<PathBuf>,
 }
 
 /// `pipe plan`.
 #[derive(Debug, Args)]
-pub struct Plan {
+pub(super) struct Plan {
     /// What to plan, and what to change in it.
     #[command(flatten)]
-    pub words: Words,
+    pub(super) words: Words,
     /// Cores to reckon with
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
+    pub(super) jobs: Option<u16>,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// `pipe why`.
 #[derive(Debug, Args)]
-pub struct Why {
+pub(super) struct Why {
     /// A stage, with its pipeline before it or the one of the latest run, and overrides.
     #[command(flatten)]
-    pub words: Words,
+    pub(super) words: Words,
 }
 
 /// `pipe diff`.
 #[derive(Debug, Args)]
-pub struct Diff {
+pub(super) struct Diff {
     /// A run's id, the beginning of one, or `last`
-    pub old: String,
+    pub(super) old: String,
     /// Another
-    pub new: String,
+    pub(super) new: String,
 }
 
 /// `pipe show`.
 #[derive(Debug, Args)]
-pub struct Show {
+pub(super) struct Show {
     /// A pipeline, a stage of it, or a run.
     #[command(flatten)]
-    pub words: Words,
+    pub(super) words: Words,
     /// Print the settings after defaults, with the place where each was written
     #[arg(long)]
-    pub resolved: bool,
+    pub(super) resolved: bool,
 }
 
 /// `pipe graph`.
 #[derive(Debug, Args)]
-pub struct Graph {
+pub(super) struct Graph {
     /// What to draw, and what to change in it.
     #[command(flatten)]
-    pub words: Words,
+    pub(super) words: Words,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Mermaid)]
-    pub format: Format,
+    pub(super) format: Format,
 }
 
 /// Ways to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// A flowchart for Markdown
     Mermaid,
     /// A digraph for Graphviz
@@ -162,56 +162,56 @@ pub enum Format {
 
 /// `pipe runs`.
 #[derive(Debug, Args)]
-pub struct Runs {
+pub(super) struct Runs {
     /// How many
     #[arg(long, short, default_value_t = 20, value_name = "N")]
-    pub number: usize,
+    pub(super) number: usize,
 }
 
 /// `pipe gc`.
 #[derive(Debug, Args)]
-pub struct Gc {
+pub(super) struct Gc {
     /// Say what would go and do nothing
     #[arg(long)]
-    pub plan: bool,
+    pub(super) plan: bool,
     /// How long what was swept stays in the trash, and how young a file must be to be spared: `90m`, `36h`, `7d`
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = time)]
-    pub grace: std::time::Duration,
+    pub(super) grace: std::time::Duration,
 }
 
 /// `pipe kinds`.
 #[derive(Debug, Args)]
-pub struct Kinds {
+pub(super) struct Kinds {
     /// One of them
-    pub kind: Option<String>,
+    pub(super) kind: Option<String>,
 }
 
 /// `pipe init`.
 #[derive(Debug, Args)]
-pub struct Init {
+pub(super) struct Init {
     /// Where; made if it is not there
     #[arg(default_value = ".")]
-    pub directory: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 /// `pipe completions`.
 #[derive(Debug, Args)]
-pub struct Completions {
+pub(super) struct Completions {
     /// Whose
-    pub shell: Shell,
+    pub(super) shell: Shell,
 }
 
 /// `pipe stage`.
 #[derive(Debug, Args)]
-pub struct Stage {
+pub(super) struct Stage {
     /// What of it.
     #[command(subcommand)]
-    pub verb: StageVerb,
+    pub(super) verb: StageVerb,
 }
 
 /// What is done to a single stage.
 #[derive(Debug, Subcommand)]
-pub enum StageVerb {
+pub(super) enum StageVerb {
     /// Does the work that a manifest orders, in this process
     Exec {
         /// `manifest.json` of an attempt

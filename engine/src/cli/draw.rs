@@ -13,33 +13,33 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
-pub use svg::svg;
+pub(super) use svg::svg;
 
 /// A graph to be drawn.
 #[derive(Debug, Clone, Default)]
-pub struct Drawing {
+pub(super) struct Drawing {
     /// The pipeline's name.
-    pub title: String,
+    pub(super) title: String,
     /// Boxes.
-    pub nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Arrows between them.
-    pub edges: Vec<Edge>,
+    pub(super) edges: Vec<Edge>,
 }
 
 /// A box.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(super) struct Node {
     /// First line.
-    pub name: String,
+    pub(super) name: String,
     /// Second line; empty = none.
-    pub note: String,
+    pub(super) note: String,
     /// What it stands for.
-    pub shape: Shape,
+    pub(super) shape: Shape,
 }
 
 /// What a box stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// A stage.
     Stage,
     /// A stage that holds a card while it runs.
@@ -50,18 +50,18 @@ pub enum Shape {
 
 /// An arrow.
 #[derive(Debug, Clone)]
-pub struct Edge {
+pub(super) struct Edge {
     /// Index of the producer's box.
-    pub from: usize,
+    pub(super) from: usize,
     /// Index of the consumer's box.
-    pub to: usize,
+    pub(super) to: usize,
     /// Output and input port: `run → predicted`, or one word where they have the same name.
-    pub label: String,
+    pub(super) label: String,
 }
 
 impl Drawing {
     /// The stages of a pipeline, the files that they take, and the wires.
-    pub fn of(pipeline: &Pipeline) -> Drawing {
+    pub(super) fn of(pipeline: &Pipeline) -> Drawing {
         let mut drawing = Drawing { title: pipeline.name.clone(), ..Drawing::default() };
         for stage in &pipeline.stages {
             let shape = if stage.contract.needs.gpus > 0 { Shape::CardStage } else { Shape::Stage };
@@ -96,7 +96,7 @@ impl Drawing {
     }
 
     /// A flowchart for <https://mermaid.js.org>, as code hosts draw it inside Markdown.
-    pub fn mermaid(&self) -> String {
+    pub(super) fn mermaid(&self) -> String {
         let mut out = String::from("flowchart LR\n");
         for (i, node) in self.nodes.iter().enumerate() {
             let mut text = mermaid_text(&node.name);
@@ -117,7 +117,7 @@ impl Drawing {
     }
 
     /// A digraph for Graphviz.
-    pub fn dot(&self) -> String {
+    pub(super) fn dot(&self) -> String {
         let mut out = format!("digraph {} {{\n    rankdir = LR;\n", quoted(&self.title));
         out.push_str("    node [shape = box, style = rounded, fontname = \"sans-serif\"];\n");
         out.push_str("    edge [fontname = \"sans-serif\", fontsize = 10];\n");

@@ -22,6 +22,7 @@ pub(super) fn current_directory() -> Result<PathBuf, Trouble> {
 
 /// A pipeline that was loaded for a verb, and the stages that were named.
 pub(super) struct Opened {
+    pub(super) asked: Load,
     pub(super) loaded: Loaded,
     pub(super) stages: Vec<String>,
 }
@@ -39,9 +40,10 @@ pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Re
     };
     let host = facts.host();
     let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
-    let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
+    let asked = Load { file, overrides, machine };
+    let loaded = crate::load::load(program, &asked)?;
     super::trouble::warn(&loaded.warnings);
-    Ok(Opened { loaded, stages })
+    Ok(Opened { asked, loaded, stages })
 }
 
 /// The pipeline file of the project's latest run, if it is still there.

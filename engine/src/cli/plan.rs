@@ -130,7 +130,7 @@ pub(super) fn json(plan: &Plan) -> serde_json::Value {
         .map(|p| {
             let answer = match &p.answer {
                 Answer::Hit { key, from } => json!({ "answer": "hit", "key": key, "from": from }),
-                Answer::Run { key, reason } => json!({ "answer": "run", "key": key, "reason": reason }),
+                Answer::Run { key, reason, .. } => json!({ "answer": "run", "key": key, "reason": reason }),
                 Answer::Depends { on } => json!({ "answer": "depends", "on": on }),
                 Answer::Blocked { because } => json!({ "answer": "blocked", "because": because }),
             };

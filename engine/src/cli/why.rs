@@ -12,15 +12,8 @@ use crate::run::plan::{Answer, Planned};
 #[cfg(test)]
 mod tests;
 
-/// What a run would do to a stage, and why. `old` is the text of the key it had when it was last good, `new` that of the
-/// key it has now, as far as they are known.
-pub(super) fn tell(
-    pipeline: &Pipeline,
-    stage: &Stage,
-    planned: &Planned,
-    texts: (Option<&str>, Option<&str>),
-    paint: Paint,
-) -> String {
+/// What a run would do to a stage, and why. `old` is the text of the key that it had when it was last good.
+pub(super) fn tell(pipeline: &Pipeline, stage: &Stage, planned: &Planned, old: Option<&str>, paint: Paint) -> String {
     let name = paint.bold(&stage.name);
     match &planned.answer {
         Answer::Hit { key, from } => {
@@ -30,16 +23,12 @@ pub(super) fn tell(
             };
             format!("{name} is known: record {} of {from}{took}\n", &key[..key.len().min(12)])
         }
-        Answer::Run { reason, .. } => match texts {
-            (Some(old), Some(new)) => {
-                let all = differences(pipeline, stage, old, new, paint);
-                match all.as_str() {
-                    "" => format!("{name} would run: {reason}\n"),
-                    all => format!("{name} would run, because since it was last good\n{all}"),
-                }
+        Answer::Run { reason, text, .. } => {
+            match old.map(|old| differences(pipeline, stage, old, text, paint)).unwrap_or_default().as_str() {
+                "" => format!("{name} would run: {reason}\n"),
+                all => format!("{name} would run, because since it was last good\n{all}"),
             }
-            _ => format!("{name} would run: {reason}\n"),
-        },
+        }
         Answer::Depends { on } => {
             let on: Vec<String> = on.iter().map(|n| format!("`{n}`")).collect();
             format!("{name} depends on what {} will give\n", on.join(" and "))

@@ -13,12 +13,12 @@ use crate::attempt::{self, Manifest};
 use crate::exec::Source;
 use crate::store::failed;
 
-impl<'a, 'o> Run<'a, 'o> {
+impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     pub(super) fn new(
         request: &'a Request<'a>,
         wanted: &[bool],
-        observers: &'o mut [&'o mut dyn Observer],
-    ) -> Result<Run<'a, 'o>, RunError> {
+        observers: &'o mut [&'e mut dyn Observer],
+    ) -> Result<Run<'a, 'o, 'e>, RunError> {
         let root = &request.pipeline.root;
         let id = new_id();
         let project = |source| RunError::Project { doing: "write", path: root.join(".pipe"), source };

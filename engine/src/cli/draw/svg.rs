@@ -31,7 +31,7 @@ svg { background: #15181b; color: #e6e8ea; }
 ";
 
 /// The drawing as SVG.
-pub fn svg(drawing: &Drawing) -> String {
+pub(in crate::cli) fn svg(drawing: &Drawing) -> String {
     let sizes: Vec<Size> = drawing.nodes.iter().map(size).collect();
     let ends: Vec<(usize, usize)> = drawing.edges.iter().map(|e| (e.from, e.to)).collect();
     let places = layout(&sizes, &ends);

@@ -42,7 +42,7 @@ fn planned(stage: &str, answer: Answer, seconds: u64) -> Planned {
 
 fn plan() -> Plan {
     let hit = Answer::Hit { key: "0".repeat(64), from: "20261124T090000-aa11 on otto".into() };
-    let run = || Answer::Run { key: "1".repeat(64), reason: "config rate: 8 → 9".into() };
+    let run = || Answer::Run { key: "1".repeat(64), text: String::new(), reason: "config rate: 8 → 9".into() };
     let depends = |on: &[&str]| Answer::Depends { on: on.iter().map(|s| (*s).to_owned()).collect() };
     Plan {
         stages: vec![

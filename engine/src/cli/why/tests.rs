@@ -34,17 +34,18 @@ fn planned(answer: Answer, seconds: u64) -> Planned {
 fn each_answer_of_a_plan_is_told() {
     let pipeline = pipeline();
     let key = "0123456789abcdef".repeat(4);
-    let told = |answer, texts| tell(&pipeline, &pipeline.stages[1], &planned(answer, 12), texts, Paint::Bare);
+    let told = |answer, old| tell(&pipeline, &pipeline.stages[1], &planned(answer, 12), old, Paint::Bare);
     let hit = Answer::Hit { key: key.clone(), from: "20261124T090000-aa11 on otto".into() };
-    assert_eq!(told(hit, (None, None)), "sim is known: record 0123456789ab of 20261124T090000-aa11 on otto; it took 12.0 s\n");
-    let run = || Answer::Run { key: key.clone(), reason: "first run".into() };
-    assert_eq!(told(run(), (None, Some("kind\ttoy\n"))), "sim would run: first run\n");
+    assert_eq!(told(hit, None), "sim is known: record 0123456789ab of 20261124T090000-aa11 on otto; it took 12.0 s\n");
+    let run = || Answer::Run { key: key.clone(), text: "config.seed\t2\n".into(), reason: "first run".into() };
+    assert_eq!(told(run(), None), "sim would run: first run\n");
     assert_eq!(
-        told(run(), (Some("config.seed\t1\n"), Some("config.seed\t2\n"))),
+        told(run(), Some("config.seed\t1\n")),
         "sim would run, because since it was last good\n  config seed: 1 → 2\n      the kind's default\n"
     );
+    assert_eq!(told(run(), Some("config.seed\t2\n")), "sim would run: first run\n");
     let depends = Answer::Depends { on: vec!["profile".into(), "load".into()] };
-    assert_eq!(told(depends, (None, None)), "sim depends on what `profile` and `load` will give\n");
+    assert_eq!(told(depends, None), "sim depends on what `profile` and `load` will give\n");
     let blocked = Answer::Blocked { because: "cannot read `x`".into() };
-    assert_eq!(told(blocked, (None, None)), "sim cannot run: cannot read `x`\n");
+    assert_eq!(told(blocked, None), "sim cannot run: cannot read `x`\n");
 }
