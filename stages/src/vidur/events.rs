@@ -19,7 +19,7 @@ use super::usage::Series;
 pub struct Outcome {
     /// In order of id.
     pub batches: Vec<BatchRecord>,
-    /// In order of id.
+    /// Those that arrived, in order of id.
     pub requests: Vec<RequestMetrics>,
     /// How it ended.
     pub ended: Ended,
@@ -35,8 +35,8 @@ pub struct Outcome {
     pub restarts: u64,
     /// Prefill and decode tokens of each request after its restarts.
     pub last_tokens: Vec<(u32, u32)>,
-    /// The replica of each request; the first where it never got one.
-    pub assigned: Vec<u32>,
+    /// The replica of each request, if it got one.
+    pub assigned: Vec<Option<u32>>,
     /// Blocks still held on each replica.
     pub blocks_held: Vec<u32>,
     /// What followed from the case.
@@ -152,12 +152,13 @@ struct Simulation<'a> {
     queue: BinaryHeap<Event>,
     events_created: u64,
     now: f64,
+    arrived: usize,
     unrouted: Vec<u32>,
     routed: u32,
     random: PythonRandom,
     replicas: Vec<Replica>,
     accounts: Vec<Account>,
-    assigned: Vec<u32>,
+    assigned: Vec<Option<u32>>,
     batches: Vec<BatchRecord>,
     flights: Vec<Flight>,
     spare: Vec<Batch>,
@@ -193,12 +194,13 @@ impl<'a> Simulation<'a> {
             queue: BinaryHeap::with_capacity(requests.len() + 64),
             events_created: 0,
             now: 0.0,
+            arrived: 0,
             unrouted: Vec::new(),
             routed: 0,
             random: PythonRandom::seeded(case.seed),
             replicas: (0..replicas).map(|_| replica()).collect(),
             accounts: requests.iter().map(Account::of).collect(),
-            assigned: vec![0; requests.len()],
+            assigned: vec![None; requests.len()],
             batches: Vec::new(),
             flights: Vec::new(),
             spare: Vec::new(),
@@ -232,6 +234,7 @@ impl<'a> Simulation<'a> {
     fn handle(&mut self, kind: Kind) {
         match kind {
             Kind::Arrival(request) => {
+                self.arrived += 1;
                 self.unrouted.push(request);
                 self.create(self.now, Kind::Route);
             }
@@ -263,7 +266,7 @@ impl<'a> Simulation<'a> {
                 }
             };
             self.routed = self.routed.wrapping_add(1);
-            self.assigned[request as usize] = replica;
+            self.assigned[request as usize] = Some(replica);
             receivers[replica as usize] = true;
             let account = &self.accounts[request as usize];
             // The bits of doubles that are not negative are ordered as the doubles are.
@@ -406,7 +409,7 @@ impl<'a> Simulation<'a> {
 
     fn close(mut self, cut_off: bool, plan: Plan) -> Outcome {
         for (replica, (seq, account)) in self.assigned.iter().zip((0..).zip(&mut self.accounts)) {
-            if account.scheduled.is_some() {
+            if let Some(replica) = replica {
                 let s = self.replicas[*replica as usize].scheduler.sequence(seq);
                 (account.last_prefill, account.last_decode) = (s.prefill, s.total - s.prefill);
                 account.restarts = s.restarts;
@@ -415,7 +418,13 @@ impl<'a> Simulation<'a> {
         let idle = self.replicas.iter().all(|r| r.scheduler.is_idle());
         let before = std::iter::once(None).chain(self.accounts.iter().map(Some));
         Outcome {
-            requests: self.accounts.iter().zip(before).map(|(account, before)| account.metrics(before)).collect(),
+            requests: self
+                .accounts
+                .iter()
+                .zip(before)
+                .take(self.arrived)
+                .map(|(account, before)| account.metrics(before))
+                .collect(),
             ended: if cut_off || idle { Ended::Ok } else { Ended::NotEmpty },
             end_time: self.now,
             events_created: self.events_created,

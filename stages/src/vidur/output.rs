@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::infer::schedule::Policy;
+
 use super::account::RequestMetrics;
 use super::events::{Ended, Outcome};
 use super::usage::Series;
@@ -110,6 +112,11 @@ pub fn request_metrics_csv(outcome: &Outcome) -> String {
 /// Figures of the whole run.
 pub fn summary_json(outcome: &Outcome) -> Value {
     let limits = &outcome.plan.limits;
+    // Only the schedulers of paged memory have one.
+    let watermark = match outcome.plan.policy {
+        Policy::Sarathi | Policy::Vllm => json!(limits.watermark_blocks),
+        _ => Value::Null,
+    };
     json!({
         "ended": match outcome.ended { Ended::Ok => "ok", Ended::NotEmpty => "not_empty" },
         "end_time": outcome.end_time,
@@ -121,7 +128,7 @@ pub fn summary_json(outcome: &Outcome) -> Value {
         "num_blocks": limits.kv_blocks,
         "max_batch_size": limits.reserved_sequences,
         "max_blocks_per_sequence": limits.reserved_blocks,
-        "watermark_blocks": limits.watermark_blocks,
+        "watermark_blocks": watermark,
         "blocks_still_allocated": outcome.blocks_held,
         "assigned_replica": outcome.assigned,
         "final_num_prefill_tokens": outcome.last_tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
