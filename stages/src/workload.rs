@@ -48,6 +48,14 @@ impl StageKind for Workload {
     const NAME: &'static str = "workload";
     const ABOUT: &'static str = "requests from a trace, from prompts or from laws of arrival and length";
     const CODE: Code = Code { version: 1, modules: codes::WORKLOAD };
+    const EXAMPLE: &'static str = r#"requests = 400
+rate_per_s = 8.0
+seed = 7
+arrivals = { law = "poisson" }
+prompt_tokens = { law = "uniform", min = 16, max = 256 }
+output_tokens = { law = "uniform", min = 8, max = 64 }
+token_ids = "none"
+"#;
 
     fn contract(config: &Config, wired: &Wired) -> Result<Contract, Complaint> {
         config.check(wired)?;

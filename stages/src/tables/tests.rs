@@ -375,6 +375,8 @@ fn every_table_has_distinct_columns_and_is_described() {
             assert!(text.contains(column.name) && text.contains(column.about));
         }
     }
+    assert_eq!(carries("run").unwrap().matches("table ").count(), 3);
+    assert!(carries("requests").unwrap().contains("arrival_ns") && carries("verdict").is_none());
     let schema = write::schema(&TOKENS);
     assert_eq!(schema.field(4).data_type(), &DataType::UInt32);
     assert!(schema.field(4).is_nullable());

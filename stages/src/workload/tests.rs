@@ -42,7 +42,8 @@ impl Bench {
 
     fn run(&self, config: &str) -> Result<PathBuf, StageError> {
         let config: Config = toml::from_str(config).unwrap();
-        let wired = Wired { inputs: self.inputs.keys().cloned().collect() };
+        let mut wired = Wired::default();
+        wired.inputs.extend(self.inputs.keys().cloned());
         let contract = Workload::contract(&config, &wired).unwrap();
         for name in self.inputs.keys() {
             assert!(contract.inputs.iter().any(|port| port.name == *name), "{name}");
@@ -93,6 +94,13 @@ fn a_seed_gives_the_same_workload_on_every_machine() {
     ];
     insta::assert_snapshot!(all.join(" "), @"ff49d1ab6855e7e8 501edb9f924826aa 40b3e16a70f045b8 47f18691a791da73");
     assert_eq!(all[0], digest(&laws, gamma), "and again on this one");
+}
+
+#[test]
+fn the_example_resolves_without_anything_wired() {
+    let config: Config = toml::from_str(Workload::EXAMPLE).unwrap();
+    Workload::contract(&config, &Wired::default()).unwrap();
+    assert_eq!(Bench::new().rows(Workload::EXAMPLE).len(), 400);
 }
 
 #[test]

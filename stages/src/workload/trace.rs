@@ -46,6 +46,19 @@ pub enum Format {
     Plain,
 }
 
+/// The formats in words; columns are found by name and may have others beside them.
+pub const FORMATS: &str = "\
+azure              CSV: TIMESTAMP (wall clock), ContextTokens, GeneratedTokens
+mooncake           JSON lines: timestamp (ms), input_length, output_length, hash_ids (one for each 512 tokens)
+burstgpt           CSV: Timestamp (s), Request tokens, Response tokens (0 = failed, left out)
+vidur              CSV: arrived_at (s), num_prefill_tokens, num_decode_tokens
+lengths            CSV: num_prefill_tokens, num_decode_tokens; arrivals come from a law
+predecessor-trace  CSV: arrival_time_ns, num_prefill_tokens, num_decode_tokens
+predecessor        a directory: trace_lengths.csv and trace_intervals.csv, or trace.csv
+plain              CSV: prompt_tokens, output_tokens, and arrival_ns if there are arrivals
+A column prompt_id, where there is one, joins prompts wired beside the trace.
+";
+
 /// A trace as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {

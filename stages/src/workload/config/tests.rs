@@ -6,7 +6,9 @@ const LAWS: &str = "requests = 3\narrivals = { law = \"at-once\" }\ntoken_ids_be
     prompt_tokens = { law = \"fixed\", value = 4 }\noutput_tokens = { law = \"fixed\", value = 2 }\n";
 
 fn wired(inputs: &[&str]) -> Wired {
-    Wired { inputs: inputs.iter().map(|s| (*s).to_owned()).collect() }
+    let mut wired = Wired::default();
+    wired.inputs.extend(inputs.iter().map(|s| (*s).to_owned()));
+    wired
 }
 
 fn field(text: &str, inputs: &[&str]) -> String {
