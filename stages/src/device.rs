@@ -1,0 +1,3 @@
+//! Devices that a model runs on.
+
+pub mod cuda;
