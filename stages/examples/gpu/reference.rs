@@ -6,7 +6,7 @@ use stages::device::cuda::kernels::Dimensions;
 use stages::device::cuda::weights::Tensors;
 
 /// Weights widened to f32.
-pub struct Reference {
+pub(crate) struct Reference {
     d: Dimensions,
     embedding: Vec<f32>,
     norm: Vec<f32>,
@@ -29,7 +29,7 @@ struct Layer {
 
 /// Keys and values of one sequence, `[layer][token][kv_heads · head_dim]`.
 #[derive(Default, Clone)]
-pub struct Past {
+pub(crate) struct Past {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
     tokens: usize,
@@ -57,7 +57,7 @@ fn product(weights: &[f32], x: &[f32]) -> Vec<f32> {
 }
 
 impl Reference {
-    pub fn new(d: Dimensions, tensors: &dyn Tensors) -> Result<Reference, String> {
+    pub(crate) fn new(d: Dimensions, tensors: &dyn Tensors) -> Result<Reference, String> {
         let get = |name: String, shape: &[usize]| -> Result<Vec<f32>, String> {
             let bytes = tensors.tensor(&name, shape)?;
             Ok(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
@@ -89,7 +89,7 @@ impl Reference {
     }
 
     /// Takes one token; the residual after the last layer.
-    pub fn step(&self, past: &mut Past, token: u32) -> Vec<f32> {
+    pub(crate) fn step(&self, past: &mut Past, token: u32) -> Vec<f32> {
         let d = &self.d;
         if past.keys.is_empty() {
             past.keys = vec![Vec::new(); d.layers];
@@ -119,7 +119,7 @@ impl Reference {
     }
 
     /// Logits of a residual.
-    pub fn logits(&self, residual: &[f32]) -> Vec<f32> {
+    pub(crate) fn logits(&self, residual: &[f32]) -> Vec<f32> {
         product(&self.embedding, &rms_norm(residual, &self.norm, self.d.eps))
     }
 

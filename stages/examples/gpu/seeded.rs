@@ -11,8 +11,8 @@ use stages::device::cuda::weights::Tensors;
 use stages::model::card::{Architecture, Card, Dtype};
 
 /// Normal numbers for matrices, numbers near one for norms.
-pub struct Seeded {
-    pub seed: u64,
+pub(crate) struct Seeded {
+    pub(crate) seed: u64,
 }
 
 impl Tensors for Seeded {
@@ -26,7 +26,10 @@ impl Tensors for Seeded {
             let mut rng = ChaCha8Rng::seed_from_u64(named.wrapping_add(i as u64));
             for pair in chunk.chunks_exact_mut(2) {
                 // Twelve uniform numbers make one that is normal enough.
-                let sum: u32 = (0..3).map(|_| rng.next_u64()).map(|w| (0..4).map(|k| (w >> (16 * k)) as u32 & 0xffff).sum::<u32>()).sum();
+                let sum: u32 = (0..3)
+                    .map(|_| rng.next_u64())
+                    .map(|w| (0..4).map(|k| (w >> (16 * k)) as u32 & 0xffff).sum::<u32>())
+                    .sum();
                 let normal = sum as f32 / 65536.0 - 6.0;
                 let value = if is_norm { 1.0 + 0.1 * normal } else { scale * normal };
                 pair.copy_from_slice(&bf16::from_f32(value).to_le_bytes());
@@ -37,7 +40,7 @@ impl Tensors for Seeded {
 }
 
 /// The Qwen3-0.6B shape with other numbers of layers and ids.
-pub fn qwen3(layers: u32, vocab: u32) -> Card {
+pub(crate) fn qwen3(layers: u32, vocab: u32) -> Card {
     Card {
         name: "qwen3-0.6b".to_owned(),
         architecture: Architecture::Qwen3,
@@ -60,7 +63,7 @@ pub fn qwen3(layers: u32, vocab: u32) -> Card {
 }
 
 /// The SmolLM2-135M shape with fewer layers.
-pub fn smollm2(layers: u32) -> Card {
+pub(crate) fn smollm2(layers: u32) -> Card {
     Card {
         name: "smollm2-135m".to_owned(),
         architecture: Architecture::Llama,

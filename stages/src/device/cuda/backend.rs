@@ -78,9 +78,9 @@ impl CudaBackend {
         &mut self.engine
     }
 
-    /// Index of each yielding slice's token among the logits of the step collected last.
-    pub fn output_order(&self) -> &[u32] {
-        &self.slots[(self.next + IN_FLIGHT_MAX - self.flying.len()) % (IN_FLIGHT_MAX + 1)].step.order
+    /// The step collected last.
+    pub fn last_step(&self) -> &Step {
+        &self.slots[(self.next + IN_FLIGHT_MAX - self.flying.len()) % (IN_FLIGHT_MAX + 1)].step
     }
 }
 

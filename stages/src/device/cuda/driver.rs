@@ -98,17 +98,11 @@ impl Device {
     ///
     /// # Errors
     /// When `work` fails or does what cannot be recorded.
-    pub fn record(
-        self: &Rc<Device>,
-        work: impl FnOnce() -> Result<(), CudaError>,
-    ) -> Result<Graph, CudaError> {
+    pub fn record(self: &Rc<Device>, work: impl FnOnce() -> Result<(), CudaError>) -> Result<Graph, CudaError> {
         let fault = |e| CudaError::refused("recording a graph", e);
         // SAFETY: the stream is alive and not recording: this is the only place that begins, and it always ends.
         unsafe {
-            result::stream::begin_capture(
-                self.stream,
-                sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
-            )
+            result::stream::begin_capture(self.stream, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
         }
         .map_err(fault)?;
         let worked = work();

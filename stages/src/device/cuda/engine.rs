@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::model::card::Card;
 
 use super::compile::Cache;
-use super::driver::{Buffer, Device, Graph, Start};
+use super::driver::{Buffer, Device, Event, Graph, Start};
 use super::error::CudaError;
 use super::kernels::{
     BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate, TILE_TOKENS,
@@ -34,6 +34,55 @@ pub struct Limits {
 
 /// Rows up to which the fused products are faster than cublasLt with its neighbours.
 pub const NARROW_ROWS_MAX: usize = 32;
+
+/// Pieces of a layer's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// RMSNorm before attention.
+    AttentionNorm,
+    /// q, k, v.
+    Qkv,
+    /// Norm, rotation and cache write of prefill rows.
+    Rotate,
+    /// Attention of decodes, with norm, rotation and cache write.
+    AttendDecode,
+    /// Attention of prefills.
+    AttendPrefill,
+    /// Output projection, added to the residual.
+    O,
+    /// RMSNorm before the feed-forward layer.
+    FfnNorm,
+    /// Gate and up.
+    GateUp,
+    /// SiLU of the gate times up.
+    Silu,
+    /// Down, added to the residual.
+    Down,
+    /// Norm with q, k, v, for few rows.
+    NarrowQkv,
+    /// Output projection, for few rows.
+    NarrowO,
+    /// Norm, gate, up and SiLU, for few rows.
+    NarrowFfn,
+    /// Down, for few rows.
+    NarrowDown,
+}
+
+const WIDE: [Operation; 10] = [
+    Operation::AttentionNorm,
+    Operation::Qkv,
+    Operation::Rotate,
+    Operation::AttendDecode,
+    Operation::AttendPrefill,
+    Operation::O,
+    Operation::FfnNorm,
+    Operation::GateUp,
+    Operation::Silu,
+    Operation::Down,
+];
+
+const NARROW: [Operation; 5] =
+    [Operation::NarrowQkv, Operation::AttendDecode, Operation::NarrowO, Operation::NarrowFfn, Operation::NarrowDown];
 
 /// Activations and the step's area.
 #[derive(Debug)]
@@ -281,7 +330,7 @@ impl Engine {
         }
         self.kernels.begin_step(&begin, step.rows(), step.pieces)?;
         for layer in 0..self.d.layers {
-            self.wide_layer(layer, step, rows)?;
+            self.layer(layer, step, rows)?;
         }
         self.finish(step.outputs, self.area(self.areas.picked))
     }
@@ -302,68 +351,101 @@ impl Engine {
     fn decode_step(&self, rows: usize) -> Result<(), CudaError> {
         let step = Step { decodes: rows, decode_rows: rows, outputs: rows, ..Step::default() };
         for layer in 0..self.d.layers {
-            if self.is_narrow(rows) { self.narrow_layer(layer, rows)? } else { self.wide_layer(layer, &step, rows)? }
+            self.layer(layer, &step, rows)?;
         }
         self.finish(rows, 0)
     }
 
-    fn narrow_layer(&self, layer: usize, rows: usize) -> Result<(), CudaError> {
-        let (w, r, k) = (&self.weights.layers[layer], &self.room, &self.kernels);
-        let operands = |output: &Buffer, input: &Buffer, weights: &Buffer, norm: u64| NarrowOperands {
-            output: output.pointer(),
-            input: input.pointer(),
-            weights: weights.pointer(),
-            norm,
-        };
-        // The first reads what a kernel wrote that does not announce itself.
-        let start = if layer == 0 { Start::After } else { Start::Early };
-        let qkv = operands(&r.qkv, &r.residual, &w.qkv, w.attention_norm.pointer());
-        k.narrow(Narrow::Qkv, qkv, rows, start)?;
-        k.attend_decode(&self.decode(layer), rows)?;
-        k.narrow(Narrow::O, operands(&r.residual, &r.attended, &w.o, 0), rows, Start::Early)?;
-        let ffn = operands(&r.activated, &r.residual, &w.gate_up, w.ffn_norm.pointer());
-        k.narrow(Narrow::Ffn, ffn, rows, Start::Early)?;
-        k.narrow(Narrow::Down, operands(&r.residual, &r.activated, &w.down, 0), rows, Start::Early)
+    /// What a layer of such a step consists of, in order.
+    fn operations(&self, step: &Step) -> &'static [Operation] {
+        if step.prefill_rows == 0 && self.is_narrow(step.decode_rows) { &NARROW } else { &WIDE }
     }
 
-    /// A layer through cublasLt; `rows` is what the products are made with.
-    fn wide_layer(&self, layer: usize, step: &Step, rows: usize) -> Result<(), CudaError> {
+    fn layer(&self, layer: usize, step: &Step, rows: usize) -> Result<(), CudaError> {
+        for (i, operation) in self.operations(step).iter().enumerate() {
+            // The first of a step reads what a kernel wrote that does not announce itself.
+            let start = if layer == 0 && i == 0 { Start::After } else { Start::Early };
+            self.operation(*operation, layer, step, rows, start)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over one operation of a layer; `rows` is what cublasLt's products are made with.
+    fn operation(
+        &self,
+        operation: Operation,
+        layer: usize,
+        step: &Step,
+        rows: usize,
+        start: Start,
+    ) -> Result<(), CudaError> {
         let (w, r, k) = (&self.weights.layers[layer], &self.room, &self.kernels);
         let [qkv, o, gate_up, down] = self.shapes(rows);
         let [of_qkv, of_o, of_gate_up, of_down] = self.operands(layer);
         let real = step.rows();
-        let start = if layer == 0 { Start::After } else { Start::Early };
-        k.rms_norm(r.normed.pointer(), r.residual.pointer(), w.attention_norm.pointer(), 0, real, start)?;
-        self.products.multiply(qkv, of_qkv)?;
-        self.attend(layer, step)?;
-        self.products.multiply(o, of_o)?;
-        k.rms_norm(r.normed.pointer(), r.residual.pointer(), w.ffn_norm.pointer(), 0, real, Start::Early)?;
-        self.products.multiply(gate_up, of_gate_up)?;
-        k.silu_multiply(r.activated.pointer(), r.gate_up.pointer(), real)?;
-        self.products.multiply(down, of_down)
+        let norm =
+            |weight: &Buffer| k.rms_norm(r.normed.pointer(), r.residual.pointer(), weight.pointer(), 0, real, start);
+        let narrow = |which, output: &Buffer, input: &Buffer, weights: &Buffer, norm: u64| {
+            let (output, input, weights) = (output.pointer(), input.pointer(), weights.pointer());
+            k.narrow(which, NarrowOperands { output, input, weights, norm }, real, start)
+        };
+        match operation {
+            Operation::AttentionNorm => norm(&w.attention_norm),
+            Operation::Qkv => self.products.multiply(qkv, of_qkv),
+            Operation::Rotate if step.prefill_rows > 0 => {
+                let rotate = self.decode(layer).rotate;
+                let skipped = (step.decode_rows * self.d.qkv() * 2) as u64;
+                k.rotate_and_cache(&Rotate { qkv: rotate.qkv + skipped, ..rotate }, step.prefill_rows)
+            }
+            Operation::AttendDecode if step.decodes > 0 => k.attend_decode(&self.decode(layer), step.decode_rows),
+            Operation::AttendPrefill if step.work > 0 => k.attend_prefill(&self.prefill(layer), step.work),
+            Operation::Rotate | Operation::AttendDecode | Operation::AttendPrefill => Ok(()),
+            Operation::O => self.products.multiply(o, of_o),
+            Operation::FfnNorm => norm(&w.ffn_norm),
+            Operation::GateUp => self.products.multiply(gate_up, of_gate_up),
+            Operation::Silu => k.silu_multiply(r.activated.pointer(), r.gate_up.pointer(), real),
+            Operation::Down => self.products.multiply(down, of_down),
+            Operation::NarrowQkv => narrow(Narrow::Qkv, &r.qkv, &r.residual, &w.qkv, w.attention_norm.pointer()),
+            Operation::NarrowO => narrow(Narrow::O, &r.residual, &r.attended, &w.o, 0),
+            Operation::NarrowFfn => narrow(Narrow::Ffn, &r.activated, &r.residual, &w.gate_up, w.ffn_norm.pointer()),
+            Operation::NarrowDown => narrow(Narrow::Down, &r.residual, &r.activated, &w.down, 0),
+        }
     }
 
-    fn attend(&self, layer: usize, step: &Step) -> Result<(), CudaError> {
+    /// Times each operation of the step run last: nanoseconds of one call, the mean over all layers, least of
+    /// `repeats`. Activations are spoilt; the pool gets the same tokens again.
+    ///
+    /// # Errors
+    /// When the card refuses.
+    pub fn time_operations(&self, step: &Step, repeats: usize) -> Result<Vec<(Operation, u64)>, CudaError> {
+        let (begun, ended) = (Event::new(&self.device)?, Event::new(&self.device)?);
+        let rows = if step.prefill_rows == 0 { step.decode_rows } else { padded(step.rows()) };
+        let mut timed = Vec::new();
+        for operation in self.operations(step) {
+            let mut least = u64::MAX;
+            for _ in 0..=repeats {
+                begun.mark()?;
+                for layer in 0..self.d.layers {
+                    self.operation(*operation, layer, step, rows, Start::Early)?;
+                }
+                ended.mark()?;
+                ended.wait()?;
+                least = least.min(ended.since_ns(&begun)?);
+            }
+            timed.push((*operation, least / self.d.layers as u64));
+        }
+        Ok(timed)
+    }
+
+    fn prefill(&self, layer: usize) -> Prefill {
         let decode = self.decode(layer);
-        if step.prefill_rows > 0 {
-            let skipped = (step.decode_rows * self.d.qkv() * 2) as u64;
-            let rotate = Rotate { qkv: decode.rotate.qkv + skipped, ..decode.rotate };
-            self.kernels.rotate_and_cache(&rotate, step.prefill_rows)?;
+        Prefill {
+            output: decode.output,
+            qkv: decode.rotate.qkv,
+            pool: decode.rotate.pool,
+            work: self.area(self.areas.work),
+            tiles: decode.tiles,
         }
-        if step.decodes > 0 {
-            self.kernels.attend_decode(&decode, step.decode_rows)?;
-        }
-        if step.work > 0 {
-            let prefill = Prefill {
-                output: decode.output,
-                qkv: decode.rotate.qkv,
-                pool: decode.rotate.pool,
-                work: self.area(self.areas.work),
-                tiles: decode.tiles,
-            };
-            self.kernels.attend_prefill(&prefill, step.work)?;
-        }
-        Ok(())
     }
 
     fn decode(&self, layer: usize) -> Decode {

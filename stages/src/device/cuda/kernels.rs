@@ -182,9 +182,7 @@ pub fn sources(d: &Dimensions) -> Vec<Source> {
         }
     }
     let wanted = FILES.iter().filter(|(file, _)| *file != "narrow.cu" || cuts.is_some());
-    wanted
-        .map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() })
-        .collect()
+    wanted.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
 }
 
 /// Where the pieces of a step's description go, as in `kernels/token.cu`.
@@ -384,13 +382,7 @@ impl Kernels {
     }
 
     /// A product of few rows; callers ask [`Kernels::has_narrow`] first.
-    pub fn narrow(
-        &self,
-        which: Narrow,
-        operands: NarrowOperands,
-        rows: usize,
-        start: Start,
-    ) -> Result<(), CudaError> {
+    pub fn narrow(&self, which: Narrow, operands: NarrowOperands, rows: usize, start: Start) -> Result<(), CudaError> {
         let missing = || CudaError::Unsupported("this shape has no kernels for products of few rows".to_owned());
         let (functions, cuts) = self.narrow.as_ref().ok_or_else(missing)?;
         let (function, cut) = match which {

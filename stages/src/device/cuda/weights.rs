@@ -57,12 +57,7 @@ impl Weights {
     ///
     /// # Errors
     /// When a tensor cannot be had or the card's memory does not suffice.
-    pub fn load(
-        device: &Rc<Device>,
-        d: &Dimensions,
-        tied: bool,
-        tensors: &dyn Tensors,
-    ) -> Result<Weights, CudaError> {
+    pub fn load(device: &Rc<Device>, d: &Dimensions, tied: bool, tensors: &dyn Tensors) -> Result<Weights, CudaError> {
         let loader = Loader { device, tensors };
         let embedding = loader.joined(&["model.embed_tokens"], &[&[d.vocab, d.hidden]])?;
         let head = if tied { None } else { Some(loader.joined(&["lm_head"], &[&[d.vocab, d.hidden]])?) };
@@ -85,8 +80,7 @@ impl Weights {
 /// cos and sin of position · theta^(-2i / head_dim), for each position and i below head_dim / 2.
 fn angles(d: &Dimensions) -> Vec<f32> {
     let half = d.head_dim / 2;
-    let frequencies: Vec<f64> =
-        (0..half).map(|i| d.rope_theta.powf(-2.0 * i as f64 / d.head_dim as f64)).collect();
+    let frequencies: Vec<f64> = (0..half).map(|i| d.rope_theta.powf(-2.0 * i as f64 / d.head_dim as f64)).collect();
     let mut all = Vec::with_capacity(d.positions * d.head_dim);
     for position in 0..d.positions {
         for frequency in &frequencies {

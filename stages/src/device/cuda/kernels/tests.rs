@@ -34,7 +34,10 @@ fn qwen3_small() -> Card {
 #[test]
 fn every_kernel_compiles_for_every_card_and_shape() {
     if let Err(missing) = library::require_nvrtc() {
-        eprintln!("not compiled: {missing}; set {} to a Python environment with nvidia-cuda-nvrtc", library::NVRTC_VARIABLE);
+        eprintln!(
+            "not compiled: {missing}; set {} to a Python environment with nvidia-cuda-nvrtc",
+            library::NVRTC_VARIABLE
+        );
         return;
     }
     let shapes = [

@@ -36,7 +36,11 @@ fn placed(staged: &[i32], step: &Step, areas: &Areas) -> Vec<i32> {
     words
 }
 
-fn describe(describer: &mut Describer, slices: &[Slice], table: &Table) -> Result<(Vec<i32>, Vec<i32>, Step), CudaError> {
+fn describe(
+    describer: &mut Describer,
+    slices: &[Slice],
+    table: &Table,
+) -> Result<(Vec<i32>, Vec<i32>, Step), CudaError> {
     let mut staged = vec![-9; CAPACITY.staged_words()];
     let mut step = Step::default();
     describer.describe(&Batch { slices: slices.to_vec() }, table, &mut staged, &mut step)?;
@@ -51,7 +55,8 @@ fn a_mixed_batch_puts_decodes_first_and_names_rows_tiles_and_outputs() {
         ids: HashMap::from([(5, (10..50).collect()), (6, vec![77])]),
     };
     let mut describer = Describer::new(CAPACITY);
-    let (staged, words, step) = describe(&mut describer, &[slice(5, 0, 40, true), slice(6, 32, 1, true)], &table).unwrap();
+    let (staged, words, step) =
+        describe(&mut describer, &[slice(5, 0, 40, true), slice(6, 32, 1, true)], &table).unwrap();
     assert_eq!((step.decodes, step.decode_rows, step.prefill_rows, step.work, step.outputs), (1, 1, 40, 1, 2));
     let ids = step.pieces.from[0] as usize;
     assert_eq!(staged[ids], 77);
@@ -91,10 +96,7 @@ fn a_decode_takes_an_unknown_id_from_the_step_before_and_only_from_it() {
 
 #[test]
 fn a_step_that_only_decodes_is_padded_to_its_bucket_with_empty_sequences() {
-    let table = Table {
-        blocks: (0..3).map(|s| (s, vec![s])).collect(),
-        ids: (0..3).map(|s| (s, vec![s])).collect(),
-    };
+    let table = Table { blocks: (0..3).map(|s| (s, vec![s])).collect(), ids: (0..3).map(|s| (s, vec![s])).collect() };
     let slices: Vec<Slice> = (0..3).map(|s| slice(s, 16, 1, true)).collect();
     let (staged, words, step) = describe(&mut Describer::new(CAPACITY), &slices, &table).unwrap();
     assert_eq!((step.decodes, step.decode_rows, step.outputs), (3, 4, 3));
