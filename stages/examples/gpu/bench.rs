@@ -78,7 +78,7 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     }
     let mut offline_rows = Vec::new();
     for run in 0..wanted.offline_runs {
-        for (policy, tokens) in [(Policy::VllmV1, 8192), (Policy::Sarathi, 1024), (Policy::VllmV1, 2048)] {
+        for (policy, tokens) in [(Policy::VllmV1, 8192), (Policy::Sarathi, 1024)] {
             let row = offline(&mut backend, policy, tokens, limits, rate)?;
             println!("run {run}: {row}");
             offline_rows.push(row);

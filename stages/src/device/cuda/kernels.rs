@@ -342,9 +342,8 @@ impl Kernels {
     pub fn rotate_and_cache(&self, p: &Rotate, rows: usize) -> Result<(), CudaError> {
         let mut a = Arguments::new().with(p.qkv).with(p.pool).with(p.q_norm).with(p.k_norm).with(p.angles);
         a = a.with(p.positions).with(p.slots);
-        let heads = (self.d.heads + 2 * self.d.kv_heads).div_ceil(4);
         // SAFETY: as `rotate_and_cache` declares; slots are inside the pool by the step's checks.
-        unsafe { self.rotate_and_cache.launch((rows as u32, heads as u32), 128, Start::Early, &mut a) }
+        unsafe { self.rotate_and_cache.launch((rows as u32, 1), 256, Start::Early, &mut a) }
     }
 
     /// Gated SiLU of `rows` rows.

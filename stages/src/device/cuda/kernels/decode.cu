@@ -29,41 +29,56 @@ struct Partial {
 // Adds the parts of a sequence that workers `first` to `last` of this KV head left.
 __device__ __forceinline__ void add_parts(bf16* out, const Partial& partial, int first, int last, int kv_head, int lane) {
     constexpr int WIDTH = HEAD_DIM / 32;  // numbers of a lane
-#pragma unroll 1
-    for (int g = 0; g < GROUP; g++) {
-        float top = LOWEST;
-        for (int p = first + lane; p <= last; p += 32) top = fmaxf(top, fresh2(partial.maxima + ((p * KV_HEADS + kv_head) * 2 + (p == first)) * GROUP + g).x);
-        top = warp_max(top);
-        float total = 0.f, sum[WIDTH] = {};
-        for (int base = first; base <= last; base += 32) {
-            float weight = 0.f;
-            if (base + lane <= last) {
-                const int p = base + lane;
-                const float2 m = fresh2(partial.maxima + ((p * KV_HEADS + kv_head) * 2 + (p == first)) * GROUP + g);
-                weight = power_of_two(m.x - top);
-                total += weight * m.y;
-            }
-            const int n = min(32, last - base + 1);
+    auto slot = [&](int p) { return (size_t)((p * KV_HEADS + kv_head) * 2 + (p == first)) * GROUP; };
+    float top[GROUP], total[GROUP] = {}, sum[GROUP][WIDTH] = {};
+#pragma unroll
+    for (int g = 0; g < GROUP; g++) top[g] = LOWEST;
+    for (int base = first; base <= last; base += 32) {
+        // Lane i weighs the i-th part of these 32; what was added before shrinks when a greater score turns up.
+        float weight[GROUP];
+#pragma unroll
+        for (int g = 0; g < GROUP; g++) {
+            const float2 m = base + lane <= last ? fresh2(partial.maxima + slot(base + lane) + g) : make_float2(LOWEST, 0.f);
+            const float higher = fmaxf(top[g], warp_max(m.x)), shrink = power_of_two(top[g] - higher);
+            top[g] = higher;
+            weight[g] = power_of_two(m.x - higher);
+            total[g] = total[g] * shrink + weight[g] * m.y;
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++) sum[g][i] *= shrink;
+        }
+        const int n = min(32, last - base + 1);
 #pragma unroll 4
-            for (int i = 0; i < n; i++) {
-                const int p = base + i;
-                const float w = __shfl_sync(~0u, weight, i);
-                const float* from = partial.sums + ((size_t)((p * KV_HEADS + kv_head) * 2 + (p == first)) * GROUP + g) * HEAD_DIM + lane * WIDTH;
+        for (int i = 0; i < n; i++) {
+            const float* from = partial.sums + slot(base + i) * HEAD_DIM + lane * WIDTH;
+#pragma unroll
+            for (int g = 0; g < GROUP; g++) {
+                const float w = __shfl_sync(~0u, weight[g], i);
                 if constexpr (WIDTH == 4) {
-                    const float4 v = fresh4((const float4*)from);
-                    sum[0] += w * v.x, sum[1] += w * v.y, sum[WIDTH - 2] += w * v.z, sum[WIDTH - 1] += w * v.w;
+                    const float4 v = fresh4((const float4*)(from + g * HEAD_DIM));
+                    sum[g][0] += w * v.x, sum[g][1] += w * v.y, sum[g][WIDTH - 2] += w * v.z, sum[g][WIDTH - 1] += w * v.w;
                 } else {
-                    const float2 v = fresh2((const float2*)from);
-                    sum[0] += w * v.x, sum[1] += w * v.y;
+                    const float2 v = fresh2((const float2*)(from + g * HEAD_DIM));
+                    sum[g][0] += w * v.x, sum[g][1] += w * v.y;
                 }
             }
         }
-        const float inverse = 1.f / warp_sum(total);
+    }
+#pragma unroll
+    for (int g = 0; g < GROUP; g++) {
+        const float inverse = 1.f / warp_sum(total[g]);
         u32* to = (u32*)(out + g * HEAD_DIM + lane * WIDTH);
 #pragma unroll
-        for (int i = 0; i < WIDTH / 2; i++) to[i] = pack(sum[2 * i] * inverse, sum[2 * i + 1] * inverse);
+        for (int i = 0; i < WIDTH / 2; i++) to[i] = pack(sum[g][2 * i] * inverse, sum[g][2 * i + 1] * inverse);
     }
 }
+
+// A sequence as a worker meets it: where it ends, and the new token's rows as the projection made them. Loaded a
+// segment ahead: while the memory is saturated a load takes microseconds.
+struct Coming {
+    int past, context, last_tile;
+    Raw q[GROUP], k, v;
+    float2 angles[PER_LANE];
+};
 
 // out: [rows][HEADS * HEAD_DIM]; qkv: [rows][QKV] as the projection made it; row i belongs to sequence i.
 // contexts: tokens of each sequence, the new one included, 0 for padding. tile_starts: [sequences + 1], where each
@@ -113,23 +128,50 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
     for (int base = 0; base < sequences; base += 32)
         sequence += __popc(__ballot_sync(~0u, base + lane < sequences && tile_starts[base + lane + 1] <= begin));
 
+    const Raw q_gain = load_weight(q_weight, lane), k_gain = load_weight(k_weight, lane);
+    Coming coming;
+    auto look_up = [&](int s) {
+        s = min(s, sequences - 1);
+        coming.past = tile_starts[s + 1];
+        coming.context = contexts[s];
+    };
+    auto look_closer = [&]() {
+        coming.last_tile = tiles[coming.past - 1];
+        load_angles(angles, max(coming.context, 1) - 1, lane, coming.angles);
+    };
+    auto load_rows = [&](int s) {
+        const bf16* row = qkv + (size_t)min(s, sequences - 1) * QKV + kv_head * HEAD_DIM;
+#pragma unroll
+        for (int g = 0; g < GROUP; g++) coming.q[g] = load_raw(row + (kv_head * (GROUP - 1) + g) * HEAD_DIM, lane);
+        coming.k = load_raw(row + HEADS * HEAD_DIM, lane);
+        coming.v = load_raw(row + (HEADS + KV_HEADS) * HEAD_DIM, lane);
+    };
+    look_up(sequence);
+    look_closer();
+    int first_tile = tile_starts[sequence];
+
     await_predecessor();
 
-    int first_tile = tile_starts[sequence], past_tile = tile_starts[sequence + 1], context = contexts[sequence];
-    int segment = begin;
+    load_rows(sequence);
+    int past_tile, context, last_tile, segment = begin;
+    int head_first = 0, head_past = 0;  // of the first segment, where it is only a part of its sequence
+    Raw new_key, new_value;
+    float2 new_angles[PER_LANE];
     u32 query[KV_STEPS][2];
-    float sums[OUT_TILES][2], top = LOWEST, weight_sum = 0.f;
-    const int head_row = lane >> 2, column = (lane & 3) * 2;
+    float sums[OUT_TILES][2], top, weight_sum;
+    const int head_row = lane >> 2, column = (lane & 3) * 2, first_sequence = sequence;
 
     auto start_segment = [&]() {
-        const bf16* row = qkv + (size_t)sequence * QKV + kv_head * GROUP * HEAD_DIM;
-        const float2* angle = angles + (size_t)(context - 1) * HALF;
+        past_tile = coming.past, context = coming.context, last_tile = coming.last_tile;
+        new_key = coming.k, new_value = coming.v;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) new_angles[i] = coming.angles[i];
         __syncwarp();
 #pragma unroll
         for (int g = 0; g < GROUP; g++) {
             float x[2][PER_LANE];
-            load_head(row + g * HEAD_DIM, lane, x);
-            norm_and_rotate(x, q_weight, angle, lane);
+            expand(coming.q[g], x);
+            norm_and_rotate(x, q_gain, new_angles);
             store_head(queries + g * HEAD_DIM, lane, x);
         }
         __syncwarp();
@@ -141,16 +183,20 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
 #pragma unroll
         for (int n = 0; n < OUT_TILES; n++) sums[n][0] = sums[n][1] = 0.f;
         top = LOWEST, weight_sum = 0.f;
+        if (past_tile < end) {
+            look_up(sequence + 1);
+            load_rows(sequence + 1);
+            look_closer();
+        }
     };
     // The new token's k and v: into the pool, and into the tile in shared memory, which was fetched without them.
-    auto add_new_token = [&](unsigned char* stage, int k) {
-        const int place = (context - 1) % TILE, tile = tiles[begin + k];
-        const bf16* row = qkv + (size_t)sequence * QKV + (HEADS + kv_head) * HEAD_DIM;
+    auto add_new_token = [&](unsigned char* stage) {
+        const int place = (context - 1) % TILE;
         float x[2][PER_LANE], v[2][PER_LANE];
-        load_head(row, lane, x);
-        load_head(row + KV_HEADS * HEAD_DIM, lane, v);
-        norm_and_rotate(x, k_weight, angles + (size_t)(context - 1) * HALF, lane);
-        bf16* to = pool + ((size_t)tile * KV_HEADS + kv_head) * 2 * (TILE * HEAD_DIM) + place * HEAD_DIM;
+        expand(new_key, x);
+        expand(new_value, v);
+        norm_and_rotate(x, k_gain, new_angles);
+        bf16* to = pool + ((size_t)last_tile * KV_HEADS + kv_head) * 2 * (TILE * HEAD_DIM) + place * HEAD_DIM;
         store_head(to, lane, x);
         store_head(to + TILE * HEAD_DIM, lane, v);
 #pragma unroll
@@ -164,37 +210,23 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
             }
         __syncwarp();
     };
+    auto output = [&](int s) { return out + (size_t)s * (HEADS * HEAD_DIM) + kv_head * GROUP * HEAD_DIM; };
     auto end_segment = [&](int past) {
         weight_sum += __shfl_xor_sync(~0u, weight_sum, 1);
         weight_sum += __shfl_xor_sync(~0u, weight_sum, 2);
-        bf16* to = out + (size_t)sequence * (HEADS * HEAD_DIM) + kv_head * GROUP * HEAD_DIM;
+        if (head_row >= GROUP) return;
         if (segment == first_tile && past == past_tile) {
             const float inverse = 1.f / weight_sum;
-            if (head_row < GROUP)
+            bf16* to = output(sequence) + head_row * HEAD_DIM + column;
 #pragma unroll
-                for (int n = 0; n < OUT_TILES; n++)
-                    *(u32*)(to + head_row * HEAD_DIM + n * 8 + column) = pack(sums[n][0] * inverse, sums[n][1] * inverse);
+            for (int n = 0; n < OUT_TILES; n++) *(u32*)(to + n * 8) = pack(sums[n][0] * inverse, sums[n][1] * inverse);
             return;
         }
-        const int slot = (worker * KV_HEADS + kv_head) * 2 + (segment == first_tile);
-        if (head_row < GROUP) {
-            float* part = partial.sums + ((size_t)slot * GROUP + head_row) * HEAD_DIM;
+        const int slot = ((worker * KV_HEADS + kv_head) * 2 + (segment == first_tile)) * GROUP + head_row;
+        float* part = partial.sums + (size_t)slot * HEAD_DIM + column;
 #pragma unroll
-            for (int n = 0; n < OUT_TILES; n++) *(float2*)(part + n * 8 + column) = make_float2(sums[n][0], sums[n][1]);
-            if ((lane & 3) == 0) partial.maxima[slot * GROUP + head_row] = make_float2(top, weight_sum);
-        }
-        __threadfence();
-        __syncwarp();
-        const int first = first_tile / share, last = (past_tile - 1) / share;
-        u32* arrived = partial.arrived + sequence * KV_HEADS + kv_head;
-        u32 before = 0;
-        if (lane == 0) before = atomicAdd(arrived, 1u);
-        before = __shfl_sync(~0u, before, 0);
-        if (before == last - first) {
-            __threadfence();
-            add_parts(to, partial, first, last, kv_head, lane);
-            if (lane == 0) *arrived = 0;
-        }
+        for (int n = 0; n < OUT_TILES; n++) *(float2*)(part + n * 8) = make_float2(sums[n][0], sums[n][1]);
+        if ((lane & 3) == 0) partial.maxima[slot] = make_float2(top, weight_sum);
     };
 
     start_segment();
@@ -205,7 +237,7 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
         __syncwarp();
         fetch(k + DECODE_STAGES - 1);  // into the stage that the tile before left
         unsigned char* stage = ring + (k % DECODE_STAGES) * 2 * TILE_BYTES;
-        if (tile == past_tile - 1) add_new_token(stage, k);
+        if (tile == past_tile - 1) add_new_token(stage);
         const u32 keys = shared_address(stage), values = keys + TILE_BYTES;
 
         // Scores: 16 tokens in two eights, even and odd slices apart to shorten the chain.
@@ -260,14 +292,32 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
 
         if (tile + 1 == past_tile || tile + 1 == end) {
             end_segment(tile + 1);
+            if (segment == begin && (segment != first_tile || tile + 1 != past_tile)) head_first = first_tile, head_past = past_tile;
             if (tile + 1 < end) {
                 sequence++;
                 segment = first_tile = tile + 1;
-                past_tile = tile_starts[sequence + 1];
-                context = contexts[sequence];
                 start_segment();
             }
         }
     }
     copies_wait<0>();
+
+    // Only now, with nothing left to stream, is it said what was left for others: a fence would hold up the ring.
+    const bool is_head = head_past > 0, is_tail = segment != begin && end != past_tile;
+    if (!is_head && !is_tail) return;
+    __threadfence();
+    __syncwarp();
+    u32 before[2] = {0, 0};
+    if (lane == 0 && is_head) before[0] = atomicAdd(partial.arrived + first_sequence * KV_HEADS + kv_head, 1u);
+    if (lane == 0 && is_tail) before[1] = atomicAdd(partial.arrived + sequence * KV_HEADS + kv_head, 1u);
+#pragma unroll 1
+    for (int i = 0; i < 2; i++) {
+        if (i == 0 ? !is_head : !is_tail) continue;
+        const int s = i == 0 ? first_sequence : sequence;
+        const int first = (i == 0 ? head_first : first_tile) / share, last = ((i == 0 ? head_past : past_tile) - 1) / share;
+        if (__shfl_sync(~0u, i == 0 ? before[0] : before[1], 0) != last - first) continue;
+        __threadfence();
+        add_parts(output(s), partial, first, last, kv_head, lane);
+        if (lane == 0) partial.arrived[s * KV_HEADS + kv_head] = 0;
+    }
 }

@@ -116,16 +116,21 @@ __device__ __forceinline__ void await_predecessor() {
 }
 
 // One head of one token by one warp: RMSNorm over the head (where the model has it), rotary rotation. Lane l holds
-// numbers l * PER_LANE + i of the first half in x[0][i] and of the second half in x[1][i].
-__device__ __forceinline__ void load_head(const bf16* head, int lane, float (&x)[2][PER_LANE]) {
+// numbers l * PER_LANE + i of the first half in x[0][i] and of the second half in x[1][i]; raw as it lies in memory.
+struct Raw {
+    u32 half[2];
+};
+__device__ __forceinline__ Raw load_raw(const bf16* head, int lane) {
+    Raw raw;
+#pragma unroll
+    for (int h = 0; h < 2; h++) raw.half[h] = PER_LANE == 2 ? *(const u32*)(head + h * HALF + lane * 2) : (u32)head[h * HALF + lane];
+    return raw;
+}
+__device__ __forceinline__ void expand(const Raw& raw, float (&x)[2][PER_LANE]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        if constexpr (PER_LANE == 2) {
-            const u32 v = *(const u32*)(head + h * HALF + lane * 2);
-            x[h][0] = low(v), x[h][PER_LANE - 1] = high(v);
-        } else {
-            x[h][0] = widen(head[h * HALF + lane]);
-        }
+        x[h][0] = low(raw.half[h]);
+        if (PER_LANE == 2) x[h][PER_LANE - 1] = high(raw.half[h]);
     }
 }
 __device__ __forceinline__ void store_head(bf16* head, int lane, const float (&x)[2][PER_LANE]) {
@@ -135,22 +140,27 @@ __device__ __forceinline__ void store_head(bf16* head, int lane, const float (&x
         else head[h * HALF + lane] = narrow(x[h][0]);
     }
 }
-__device__ __forceinline__ void norm_and_rotate(float (&x)[2][PER_LANE], const bf16* weight, const float2* angles, int lane) {
+// angles: cosine and sine of this lane's pairs; weight is read only where the model has the norm.
+__device__ __forceinline__ void norm_and_rotate(float (&x)[2][PER_LANE], const Raw& weight, const float2 (&angles)[PER_LANE]) {
     if (QK_NORM) {
         float squares = 0.f;
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) squares += x[0][i] * x[0][i] + x[1][i] * x[1][i];
         const float inverse = rsqrtf(warp_sum(squares) * (1.f / HEAD_DIM) + NORM_EPS);
         float w[2][PER_LANE];
-        load_head(weight, lane, w);
+        expand(weight, w);
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) x[0][i] *= inverse * w[0][i], x[1][i] *= inverse * w[1][i];
     }
 #pragma unroll
     for (int i = 0; i < PER_LANE; i++) {
-        const float2 angle = angles[lane * PER_LANE + i];  // cosine, sine
         const float a = x[0][i], b = x[1][i];
-        x[0][i] = a * angle.x - b * angle.y;
-        x[1][i] = b * angle.x + a * angle.y;
+        x[0][i] = a * angles[i].x - b * angles[i].y;
+        x[1][i] = b * angles[i].x + a * angles[i].y;
     }
+}
+__device__ __forceinline__ Raw load_weight(const bf16* weight, int lane) { return QK_NORM ? load_raw(weight, lane) : Raw{}; }
+__device__ __forceinline__ void load_angles(const float2* angles, int position, int lane, float2 (&mine)[PER_LANE]) {
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) mine[i] = angles[(size_t)position * HALF + lane * PER_LANE + i];
 }

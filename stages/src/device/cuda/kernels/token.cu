@@ -65,27 +65,39 @@ extern "C" __global__ void __launch_bounds__(128) rms_norm(bf16* out, const bf16
     }
 }
 
-// Norm and rotation of q (in place) and of k (to the pool), v to the pool. One warp a head.
-// slots: tile * 16 + place, below zero for a row that is only padding. grid (rows, heads / 4), 128 threads.
-extern "C" __global__ void __launch_bounds__(128) rotate_and_cache(bf16* qkv, bf16* pool,
-                                                                   const bf16* __restrict__ q_weight, const bf16* __restrict__ k_weight,
-                                                                   const float2* __restrict__ angles, const int* __restrict__ positions,
-                                                                   const int* __restrict__ slots) {
+// Norm and rotation of q (in place) and of k (to the pool), v to the pool. A block takes a row, a warp some heads.
+// slots: tile * 16 + place, below zero for a row that is only padding. grid (rows), 256 threads.
+extern "C" __global__ void __launch_bounds__(256) rotate_and_cache(bf16* qkv, bf16* pool, const bf16* __restrict__ q_weight,
+                                                                   const bf16* __restrict__ k_weight, const float2* __restrict__ angles,
+                                                                   const int* __restrict__ positions, const int* __restrict__ slots) {
+    constexpr int ALL = HEADS + 2 * KV_HEADS, WARPS = 8, EACH = (ALL + WARPS - 1) / WARPS;
     release_successor();
-    await_predecessor();
-    const int row = blockIdx.x, head = blockIdx.y * 4 + (threadIdx.x >> 5), lane = threadIdx.x & 31;
+    const int row = blockIdx.x, warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     const int slot = slots[row];
-    if (head >= HEADS + 2 * KV_HEADS || slot < 0) return;
-    bf16* at = qkv + (size_t)row * QKV + head * HEAD_DIM;
-    float x[2][PER_LANE];
-    load_head(at, lane, x);
-    const bool is_value = head >= HEADS + KV_HEADS;
-    if (!is_value) norm_and_rotate(x, head < HEADS ? q_weight : k_weight, angles + (size_t)positions[row] * HALF, lane);
-    if (head >= HEADS) {
-        const int kv_head = (head - HEADS) % KV_HEADS;
-        at = pool + (((size_t)(slot / TILE) * KV_HEADS + kv_head) * 2 + is_value) * (TILE * HEAD_DIM) + (slot % TILE) * HEAD_DIM;
+    const Raw weights[2] = {load_weight(q_weight, lane), load_weight(k_weight, lane)};
+    float2 mine[PER_LANE];
+    load_angles(angles, positions[row], lane, mine);
+    await_predecessor();
+    if (slot < 0) return;
+    Raw raw[EACH];
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+        if (warp + i * WARPS < ALL) raw[i] = load_raw(qkv + (size_t)row * QKV + (warp + i * WARPS) * HEAD_DIM, lane);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const int head = warp + i * WARPS;
+        if (head >= ALL) continue;
+        float x[2][PER_LANE];
+        expand(raw[i], x);
+        const bool is_value = head >= HEADS + KV_HEADS;
+        if (!is_value) norm_and_rotate(x, head < HEADS ? weights[0] : weights[1], mine);
+        bf16* to = qkv + (size_t)row * QKV + head * HEAD_DIM;
+        if (head >= HEADS) {
+            const int kv_head = (head - HEADS) % KV_HEADS;
+            to = pool + (((size_t)(slot / TILE) * KV_HEADS + kv_head) * 2 + is_value) * (TILE * HEAD_DIM) + (slot % TILE) * HEAD_DIM;
+        }
+        store_head(to, lane, x);
     }
-    store_head(at, lane, x);
 }
 
 // out[row] = silu(in[row][0 .. FFN]) * in[row][FFN ..]. Eight numbers a thread.
