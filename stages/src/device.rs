@@ -1,11 +1,8 @@
 //! Devices that a model runs on, and the `[hardware]` fragment that declares one.
 
 pub mod cpu;
-<<<<<<< HEAD
-pub mod setup;
-=======
 pub mod cuda;
->>>>>>> cuda
+pub mod setup;
 
 use engine::kind::{Complaint, Needs, Oracle};
 use serde::{Deserialize, Serialize};
