@@ -24,6 +24,8 @@ pub trait StageKind: 'static {
     const ABOUT: &'static str;
     /// The identity of the code; part of the key.
     const CODE: Code;
+    /// A configuration (TOML) that is enough to resolve the kind: what has no default. `pipe kinds KIND` prints it.
+    const EXAMPLE: &'static str = "";
 
     /// Checks a configuration and says what the stage takes, gives and needs. Pure.
     ///
