@@ -8,6 +8,8 @@ pub mod model;
 pub mod predict;
 pub mod profile;
 pub mod random;
+pub mod sim;
 pub mod tables;
+pub mod vidur;
 pub mod weights;
 pub mod workload;
