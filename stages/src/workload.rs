@@ -194,9 +194,9 @@ fn untimed(config: &Config, timed: bool, label: &str) -> Result<(), StageError> 
 fn from_prompts(config: &Config, io: &Io, world: &World, report: &mut Report) -> Result<Vec<Draft>, StageError> {
     let source = io.input("prompts")?;
     let tokenizer = world.tokenizer.as_ref().ok_or_else(|| StageError::new("prompts are wired, and no tokenizer"))?;
-    let text = std::fs::read_to_string(&source.path)
-        .map_err(|e| StageError::new(format!("cannot read `{}`", source.label)).because(&e))?;
-    let prompts = prompts::read(&text, tokenizer, world.vocabulary).map_err(|fault| fault.of(&source.label))?;
+    let prompts = trace::text(&source.path)
+        .and_then(|text| prompts::read(&text, tokenizer, world.vocabulary))
+        .map_err(|fault| fault.of(&source.label))?;
     report.source = "prompts";
     if io.optional("trace").is_some() {
         return joined(config, io, world, report, &prompts);

@@ -271,3 +271,19 @@ fn a_faulty_trace_is_an_error_of_the_stage_that_names_the_wire() {
     let error = bench.refused("");
     assert_eq!(error.message, "`trace`, line 2, column `num_prefill_tokens`: `-3` is negative");
 }
+
+#[test]
+fn prompts_that_are_no_text_are_refused_with_their_line() {
+    let bench = Bench::new().file("tokenizer", prompts::tests::WORDS).file("prompts", "");
+    let path = bench.directory.path().join("prompts");
+    std::fs::write(path, b"{\"prompt_id\": \"a\", \"text\": \"rain\"}\n{\"prompt_id\": \"b\", \"text\": \"\xff\"}\n")
+        .unwrap();
+    assert_eq!(bench.refused("arrivals = { law = \"at-once\" }").message, "`prompts`, line 2: is not UTF-8");
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_refused_by_name() {
+    let bench = Bench::new().file("tokenizer", "{}").file("prompts", "{}");
+    let error = bench.refused("arrivals = { law = \"at-once\" }");
+    assert!(error.message.starts_with("cannot read the tokenizer `tokenizer`"), "{}", error.message);
+}

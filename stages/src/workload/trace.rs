@@ -176,7 +176,7 @@ pub fn read(path: &Path, format: Format) -> Result<Trace, Fault> {
                     .help("wire the directory that holds `trace_lengths.csv` and `trace_intervals.csv`"));
             }
             Format::Mooncake => mooncake::read(&text)?,
-            Format::Auto if text.starts_with('{') => mooncake::read(&text)?,
+            Format::Auto if text.trim_start().starts_with('{') => mooncake::read(&text)?,
             _ => csv::read(&text, format)?,
         }
     };
@@ -191,8 +191,11 @@ pub fn read(path: &Path, format: Format) -> Result<Trace, Fault> {
     Ok(trace)
 }
 
-/// The file's text, without a byte-order mark and blank space at its beginning.
-fn text(path: &Path) -> Result<String, Fault> {
+/// The file's text, without a byte-order mark at its beginning.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8 (with the line).
+pub fn text(path: &Path) -> Result<String, Fault> {
     let bytes = std::fs::read(path).map_err(|e| Fault::new(format!("cannot be read: {e}")))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64;
