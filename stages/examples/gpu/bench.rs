@@ -46,6 +46,8 @@ pub(crate) struct Wanted {
     pub(crate) prompts: Vec<usize>,
     pub(crate) offline_runs: usize,
     pub(crate) narrow: Vec<usize>,
+    pub(crate) layers: usize,
+    pub(crate) blocks: usize,
 }
 
 /// Everything wanted, as one JSON value; printed as it comes.
@@ -54,8 +56,8 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     let rate = copy_rate(&device)?;
     println!("{}: copy {:.3} TB/s", device.name()?, rate / 1e12);
     let began = Instant::now();
-    let limits = Limits { tokens: 8192, sequences: 256, blocks: 30_000, block_tokens: 16 };
-    let engine = Engine::new(&device, &qwen3(28, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
+    let limits = Limits { tokens: 8192, sequences: 256, blocks: wanted.blocks, block_tokens: 16 };
+    let engine = Engine::new(&device, &qwen3(wanted.layers as u32, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
     let loaded = began.elapsed().as_secs_f64();
     let mut backend = CudaBackend::new(engine)?;
     backend.engine_mut().warm()?;
@@ -94,7 +96,7 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
 fn decode_step(backend: &mut CudaBackend, batch: usize, rate: f64) -> Outcome<Value> {
     const PROMPT: usize = 512;
     let lengths = vec![PROMPT + 300; batch];
-    let mut script = Script::scattered(&lengths, 16, 30_000);
+    let mut script = Script::scattered(&lengths, 16, backend.engine().limits().blocks);
     let ids: Vec<u32> = (0..PROMPT as u32).map(|i| i * 577 % 151_000).collect();
     for seq in 0..batch {
         let slice = script.slice(seq, 0, &ids, true);
@@ -145,7 +147,7 @@ fn decode_step(backend: &mut CudaBackend, batch: usize, rate: f64) -> Outcome<Va
 
 /// One request alone from its arrival to its token on the host: median of 7.
 fn first_token(backend: &mut CudaBackend, prompt: usize) -> Outcome<Value> {
-    let mut script = Script::scattered(&[prompt], 16, 30_000);
+    let mut script = Script::scattered(&[prompt], 16, backend.engine().limits().blocks);
     let ids: Vec<u32> = (0..prompt as u32).map(|i| i * 577 % 151_000).collect();
     let mut took = Vec::new();
     let mut device = 0;

@@ -17,6 +17,7 @@ constexpr int DECODE_WARPS = 4;
 #endif
 constexpr int RING_BYTES = DECODE_STAGES * 2 * TILE_BYTES;
 constexpr int KV_STEPS = HEAD_DIM / 16;   // slices of a head that one multiplication takes
+constexpr int ROWS_AT_ONCE = 32 / CHUNKS;  // rows that a warp copies at once
 constexpr int OUT_TILES = HEAD_DIM / 8;   // columns of the output in eights
 static_assert(GROUP <= 8, "query heads are the first eight rows of a multiplication");
 
@@ -83,7 +84,7 @@ struct Coming {
 // out: [rows][HEADS * HEAD_DIM]; qkv: [rows][QKV] as the projection made it; row i belongs to sequence i.
 // contexts: tokens of each sequence, the new one included, 0 for padding. tile_starts: [sequences + 1], where each
 // sequence's tiles begin in `tiles`. Shared memory: DECODE_WARPS * (RING_BYTES + GROUP * ROW_BYTES).
-extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
+extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 2)
     attend_decode(bf16* out, const bf16* qkv, bf16* pool, const bf16* __restrict__ q_weight,
                   const bf16* __restrict__ k_weight, const float2* __restrict__ angles, const int* __restrict__ contexts,
                   const int* __restrict__ tile_starts, const int* __restrict__ tiles, int sequences, float scale, Partial partial) {
@@ -101,6 +102,13 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
     const int begin = worker * share, end = min(total, begin + share);
     if (worker >= workers || begin >= end) return;
 
+    // A row's 16-byte pieces stand in an order of its own, piece ^ (row mod 8), so that no two lanes meet in a bank.
+    // What a lane needs of that is one number and constants.
+    const u32 my_piece = lane / CHUNKS * ROW_BYTES + (((lane % CHUNKS) ^ (lane / CHUNKS)) << 4);
+    const int matrix = lane >> 3, within = lane & 7;
+    const u32 my_key = ((matrix >> 1) * 8 + within) * ROW_BYTES + (((matrix & 1) ^ within) << 4);
+    const u32 my_value = ((matrix & 1) * 8 + within) * ROW_BYTES + (((matrix >> 1) ^ within) << 4);
+
     // Tiles of this share, 32 known ahead of the fetching.
     int known = begin + lane < end ? tiles[begin + lane] : 0, upcoming = 0;
     auto fetch = [&](int k) {  // k-th tile of the share
@@ -113,10 +121,8 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
             const unsigned char* from = (const unsigned char*)pool + ((size_t)tile * KV_HEADS + kv_head) * 2 * TILE_BYTES;
             const u32 to = ring_address + (k % DECODE_STAGES) * 2 * TILE_BYTES;
 #pragma unroll
-            for (int i = 0; i < 2 * TILE_BYTES / 512; i++) {
-                const int piece = i * 32 + lane, row = piece / CHUNKS, chunk = piece % CHUNKS;
-                copy16(to + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4), from + piece * 16);
-            }
+            for (int i = 0; i < 2 * TILE_BYTES / 512; i++)
+                copy16(to + i * 512 + (my_piece ^ (((i * ROWS_AT_ONCE) & 7) << 4)), from + i * 512 + lane * 16);
         }
         copies_commit();
     };
@@ -242,12 +248,10 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
 
         // Scores: 16 tokens in two eights, even and odd slices apart to shorten the chain.
         float score[2][2][2] = {};
-        const int matrix = lane >> 3, within = lane & 7;
 #pragma unroll
         for (int s = 0; s < KV_STEPS; s++) {
             u32 b[4];
-            const int token = (matrix >> 1) * 8 + within, chunk = s * 2 + (matrix & 1);
-            load_matrices(b, keys + token * ROW_BYTES + ((chunk ^ (token & 7)) << 4));
+            load_matrices(b, keys + (my_key ^ (s << 5)));
             multiply_upper(score[s & 1][0], query[s][0], query[s][1], b[0], b[1]);
             multiply_upper(score[s & 1][1], query[s][0], query[s][1], b[2], b[3]);
         }
@@ -284,8 +288,7 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 3)
 #pragma unroll
         for (int n = 0; n < OUT_TILES; n += 2) {
             u32 b[4];
-            const int token = (matrix & 1) * 8 + within, chunk = n + (matrix >> 1);
-            load_matrices_transposed(b, values + token * ROW_BYTES + ((chunk ^ (token & 7)) << 4));
+            load_matrices_transposed(b, values + (my_value ^ (n << 4)));
             multiply_upper(sums[n], a0, a2, b[0], b[1]);
             multiply_upper(sums[n + 1], a0, a2, b[2], b[3]);
         }
