@@ -38,6 +38,7 @@ pub(super) fn tell(kind: &Kind, carries: fn(&str) -> Option<String>, paint: Pain
     ports(&mut out, "gives", &contract.outputs, paint);
     let _ = writeln!(out, "\n{}\n  {}", paint.bold("needs"), needs(&contract.needs));
     settings(&mut out, &resolved.config, &example, paint);
+    also(&mut out, kind, &resolved.config, &example);
     let words: BTreeSet<&str> = contract.inputs.iter().chain(&contract.outputs).map(|p| p.holds.as_ref()).collect();
     for word in words {
         if let Some(text) = carries(word) {
@@ -109,6 +110,25 @@ fn settings(out: &mut String, config: &serde_json::Value, example: &toml::Table,
         let mark = if given.contains(&field) { paint.dim("  (an example; it has no default)") } else { String::new() };
         let _ = writeln!(out, "  {field:width$} = {value}{mark}");
     }
+}
+
+/// Settings that a kind reads and does not print, because they must not change a key (needs, for example).
+fn also(out: &mut String, kind: &Kind, printed: &serde_json::Value, example: &toml::Table) {
+    let names: Vec<String> = names(kind, example).into_iter().filter(|name| printed.get(name).is_none()).collect();
+    if !names.is_empty() {
+        let _ = writeln!(out, "  and, outside the key: {}", names.join(", "));
+    }
+}
+
+/// The names of a kind's top-level settings, as its own parser lists them when it meets one that it does not know.
+fn names(kind: &Kind, example: &toml::Table) -> Vec<String> {
+    let mut wrong = example.clone();
+    wrong.insert("?".to_owned(), toml::Value::Boolean(true));
+    let Err(Fault::Shape { message, .. }) = (kind.resolve)(toml::Value::Table(wrong), &Wired::default()) else {
+        return Vec::new();
+    };
+    let Some((_, known)) = message.split_once("expected") else { return Vec::new() };
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The leaves of a configuration by dotted path, values printed as TOML would write them. An empty table is a leaf.

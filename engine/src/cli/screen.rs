@@ -62,5 +62,9 @@ fn progress() -> Box<dyn Observer> {
 }
 
 fn summary(detail: Detail) -> Box<dyn Observer> {
-    Box::new(Summary::new(stdout(), Paint::of(&stdout()), stderr(), Paint::of(&stderr()), detail))
+    let summary = Summary::new(stdout(), Paint::of(&stdout()), stderr(), Paint::of(&stderr()), detail);
+    match std::env::current_dir() {
+        Ok(here) => Box::new(summary.seen_from(here)),
+        Err(_) => Box::new(summary),
+    }
 }

@@ -69,14 +69,14 @@ fn made(out: &mut String, record: &Record, paint: Paint) {
         let _ = writeln!(out, "  trust  repeats {trusted}, whose code was trusted to mean the same");
     }
     let usage = &record.usage;
-    let _ = writeln!(
-        out,
-        "  used   {} ({} user, {} system), {} at most",
-        duration(usage.wall_ns),
-        duration(usage.user_ns),
-        duration(usage.system_ns),
-        bytes(usage.peak_memory_bytes)
-    );
+    let mut used = duration(usage.wall_ns);
+    if usage.user_ns + usage.system_ns > 0 {
+        let _ = write!(used, " ({} user, {} system)", duration(usage.user_ns), duration(usage.system_ns));
+    }
+    if usage.peak_memory_bytes > 0 {
+        let _ = write!(used, ", {} at most", bytes(usage.peak_memory_bytes));
+    }
+    let _ = writeln!(out, "  used   {used}");
     if let Some(gate) = &record.gate {
         let _ = writeln!(out, "  gate   {} {gate}", paint.bad("failed:"));
     }

@@ -27,8 +27,8 @@ pub struct Row {
     pub expected_ns: u64,
     /// What it waits for.
     pub blocked: String,
-    /// When its process was started.
-    pub started: Duration,
+    /// When its process was started, if it was.
+    pub started: Option<Duration>,
     /// Units done, units in all (0 = unknown), what it is at.
     pub progress: Option<(u64, u64, String)>,
 }
@@ -86,7 +86,7 @@ impl Board {
             Event::StageBlocked { stage, on } => self.row(stage).blocked.clone_from(on),
             Event::StageStarted { stage, .. } => {
                 let row = self.row(stage);
-                row.started = at;
+                row.started = Some(at);
                 row.progress = None;
             }
             Event::StageProgress { stage, done, total, note } => {
@@ -173,10 +173,10 @@ impl Board {
                 Some(self.entry(paint.good("done   "), stage, &format!("{}{reason}", duration(usage.wall_ns))))
             }
             Event::StageFailed { stage, message, .. } => {
-                let ran = self.get(stage).map_or(at, |r| r.started);
-                let ran = duration(at.saturating_sub(ran).as_nanos() as u64);
+                let ran =
+                    self.get(stage).and_then(|row| row.ran(at)).map(|ran| format!("{ran} · ")).unwrap_or_default();
                 let message = message.lines().next().unwrap_or_default();
-                Some(self.entry(paint.bad("failed "), stage, &format!("{ran} · {message}")))
+                Some(self.entry(paint.bad("failed "), stage, &format!("{ran}{message}")))
             }
             Event::StageSkipped { stage, because } if self.few() => {
                 Some(self.entry(paint.warn("skipped"), stage, &paint.dim(because)))
@@ -209,9 +209,14 @@ impl Row {
             reason: String::new(),
             expected_ns: 0,
             blocked: String::new(),
-            started: Duration::ZERO,
+            started: None,
             progress: None,
         }
+    }
+
+    /// How long it has run by `at`, if it was started.
+    pub fn ran(&self, at: Duration) -> Option<String> {
+        Some(duration(at.saturating_sub(self.started?).as_nanos() as u64))
     }
 
     /// How far it is, in words: `120/400 requests`.

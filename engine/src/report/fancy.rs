@@ -72,7 +72,7 @@ impl Fancy {
             return;
         }
         let Some(row) = self.board.get(stage) else { return };
-        let ran = at.saturating_sub(row.started);
+        let ran = row.started.map_or(Duration::ZERO, |started| at.saturating_sub(started));
         let width = self.board.name_width().min(NAME);
         let template = if self.paint == Paint::Colour {
             format!("{{spinner:.green}} {{prefix:{width}.bold}} {{gauge}} {{clock}} {{wide_msg:.dim}}")

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::board::Board;
+use super::count;
 use super::paint::Paint;
-use super::{count, duration};
 use crate::event::{Event, Observer};
 
 /// A stage that says how far it is gets a line no more often than this; so do the counts of a large pipeline.
@@ -45,8 +45,7 @@ impl<W: Write> Plain<W> {
         match event {
             Event::StageProgress { stage, .. } => {
                 let row = self.board.get(stage)?;
-                let ran = duration(at.saturating_sub(row.started).as_nanos() as u64);
-                Some(format!("running  {stage}: {}, {ran}", row.progress_words()))
+                Some(format!("running  {stage}: {}, {}", row.progress_words(), row.ran(at)?))
             }
             Event::StageMoved { .. } => Some(format!(
                 "{} of {}: {}, {} running",

@@ -2,6 +2,7 @@
 //! stderr. It keeps what it needs until [`Event::RunFinished`] and prints nothing before.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::paint::Paint;
@@ -36,6 +37,7 @@ pub struct Summary<O, E> {
     failures: Vec<Event>,
     gates: Vec<(String, String)>,
     saved_ns: u64,
+    here: Option<PathBuf>,
 }
 
 impl<O: Write, E: Write> Summary<O, E> {
@@ -53,7 +55,20 @@ impl<O: Write, E: Write> Summary<O, E> {
             failures: Vec::new(),
             gates: Vec::new(),
             saved_ns: 0,
+            here: None,
         }
+    }
+
+    /// The same, which tells paths below `here` from there.
+    #[must_use]
+    pub fn seen_from(mut self, here: PathBuf) -> Summary<O, E> {
+        self.here = Some(here);
+        self
+    }
+
+    fn short<'a>(&self, path: &'a str) -> &'a str {
+        let inside = self.here.as_ref().and_then(|here| Path::new(path).strip_prefix(here).ok());
+        inside.and_then(Path::to_str).unwrap_or(path)
     }
 
     fn results(&mut self) -> std::io::Result<()> {

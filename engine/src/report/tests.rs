@@ -128,7 +128,7 @@ fn results_go_to_stdout_and_failures_to_stderr() {
       help: read the log
       │ loading
       │ out of paper
-      attempt cache/attempts/real-1 (its `log` has the whole)
+      log: cache/attempts/real-1/log
     1 hit (saved 1.24 s), 2 done, 1 failed, 2 skipped in 15.5 s
     ");
 }

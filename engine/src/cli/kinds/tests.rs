@@ -76,3 +76,11 @@ fn an_example_that_does_not_resolve_is_the_programs_mistake() {
     let error = tell(&kind, |_| None, Paint::Bare).unwrap_err();
     assert!(error.starts_with("the example of kind `bake` does not resolve: yeast: unknown field"), "{error}");
 }
+
+#[test]
+fn the_engines_own_kind_tells_also_what_is_outside_its_key() {
+    let told = tell(&crate::command::KIND, |_| None, Paint::Bare).unwrap();
+    assert!(told.contains("argv"), "{told}");
+    let also = told.lines().find(|l| l.contains("outside the key")).unwrap();
+    assert!(also.contains("cpus") && also.contains("gpu_name") && !also.contains("argv"), "{also}");
+}
