@@ -8,4 +8,9 @@ pub mod codes {
 }
 
 /// All kinds, in the order in which `pipe kinds` lists them.
-pub static KINDS: &[Kind] = &[Kind::of::<crate::compare::Compare>(), Kind::of::<crate::report::Report>()];
+pub static KINDS: &[Kind] = &[
+    Kind::of::<crate::workload::Workload>(),
+    Kind::of::<crate::weights::Weights>(),
+    Kind::of::<crate::compare::Compare>(),
+    Kind::of::<crate::report::Report>(),
+];

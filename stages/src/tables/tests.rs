@@ -23,10 +23,10 @@ fn request(id: u32) -> Row {
             prompt_tokens,
             output_tokens: 1 + id % 7,
             prompt: (0..prompt_tokens).map(|t| t * 31 + id).collect(),
-            prefix_blocks: if id % 3 == 0 { Arc::from([u64::from(id), u64::MAX - 1]) } else { Arc::from([]) },
+            prefix_blocks: if id.is_multiple_of(3) { Arc::from([u64::from(id), u64::MAX - 1]) } else { Arc::from([]) },
             priority: -(id as i32),
         },
-        source: (id % 2 == 0).then(|| format!("row {id}")),
+        source: id.is_multiple_of(2).then(|| format!("row {id}")),
     }
 }
 
