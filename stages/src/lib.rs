@@ -1,6 +1,7 @@
 //! The kinds of stage that measure, simulate and compare inference.
 
 pub mod compare;
+pub mod export;
 pub mod infer;
 pub mod kinds;
 pub mod model;
