@@ -11,6 +11,9 @@ pub mod codes {
 pub static KINDS: &[Kind] = &[
     Kind::of::<crate::workload::Workload>(),
     Kind::of::<crate::weights::Weights>(),
+    Kind::of::<crate::profile::Profile>(),
+    Kind::of::<crate::sim::Sim>(),
+    Kind::of::<crate::bench::Bench>(),
     Kind::of::<crate::compare::Compare>(),
     Kind::of::<crate::report::Report>(),
 ];

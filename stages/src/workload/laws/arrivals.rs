@@ -61,6 +61,9 @@ impl Arrivals {
     /// The field at fault, relative to this table.
     pub fn check(&self, rate_per_s: Option<f64>) -> Result<(), Complaint> {
         self.check_parameters()?;
+        if self.quantiles.is_some() {
+            self.gaps()?;
+        }
         match self.law {
             ArrivalLaw::AtOnce if rate_per_s.is_some() => {
                 Err(Complaint::new("law", "all requests arrive at once, and `rate_per_s` is set")
