@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod cuda;
+pub mod setup;
 
 use engine::kind::{Complaint, Needs, Oracle};
 use serde::{Deserialize, Serialize};

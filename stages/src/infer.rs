@@ -7,6 +7,7 @@ pub mod blocks;
 mod laws;
 mod ledger;
 pub mod machine;
+pub mod metrics;
 pub mod record;
 pub mod request;
 pub mod schedule;

@@ -5,7 +5,6 @@
 //! comes before is the host's. In a step there is no logging and no system call but the clock's.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::infer::serve::{Backend, Batch, Sequences, Slice, Timing};
@@ -17,6 +16,7 @@ use crate::model::probe::{Operation, Probe, Unobserved};
 use crate::model::sample;
 
 pub mod memory;
+pub mod rehearsal;
 
 /// A sleeping thread wakes late by tens of microseconds: the last stretch is spent spinning.
 const SPIN: Duration = Duration::from_micros(150);
@@ -24,7 +24,7 @@ const SPIN: Duration = Duration::from_micros(150);
 /// A model, its KV pool and a clock.
 #[derive(Debug)]
 pub struct Cpu {
-    model: Arc<Model>,
+    model: Model,
     pool: KvPool,
     step: Step,
     scratch: Scratch,
@@ -38,7 +38,7 @@ pub struct Cpu {
 
 impl Cpu {
     /// A backend for sequences below `sequences` with a pool of `blocks` blocks; its clock begins now.
-    pub fn new(model: Arc<Model>, blocks: u32, block_tokens: u32, sequences: usize) -> Cpu {
+    pub fn new(model: Model, blocks: u32, block_tokens: u32, sequences: usize) -> Cpu {
         let pool = KvPool::new(model.card(), blocks as usize, block_tokens as usize);
         Cpu {
             model,
@@ -60,6 +60,11 @@ impl Cpu {
     /// The shape of the model.
     pub fn card(&self) -> &Card {
         self.model.card()
+    }
+
+    /// Computes the first `depth` layers only: for timings of operations that every layer repeats.
+    pub fn set_depth(&mut self, depth: usize) {
+        self.model.set_depth(depth);
     }
 
     /// The pool, to be filled before timings of steps that nobody served.

@@ -27,3 +27,6 @@ pub(super) fn assert_little(spans: &[(Nanos, Nanos)], completions: &[Nanos]) {
     assert_eq!(present, 0, "requests that arrived and were never completed");
     assert_eq!(area, sojourn, "Little's law: requests in the system over time, and the time each spent there");
 }
+
+#[cfg(test)]
+mod tests;

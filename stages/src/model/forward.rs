@@ -91,6 +91,8 @@ pub struct Model {
     head: Linear,
     rotary: Rotary,
     threads: usize,
+    /// Layers that a pass goes through.
+    depth: usize,
 }
 
 #[derive(Debug)]
@@ -129,7 +131,7 @@ impl Model {
     pub fn new(card: &Card, source: &dyn Source, positions: usize, threads: usize) -> Result<Model, ModelError> {
         let hidden = card.hidden as usize;
         let embedding = source.read(names::EMBEDDING, &[card.vocab as usize, hidden])?;
-        let layers = (0..card.layers).map(|l| Layer::new(card, source, l, threads)).collect::<Result<_, _>>()?;
+        let layers = (0..card.layers).map(|l| Layer::new(card, source, l, threads)).collect::<Result<Vec<_>, _>>()?;
         let final_norm = source.read(names::FINAL_NORM, &[hidden])?;
         let (embedding, head) = if card.tied_embeddings {
             (None, Linear::new(&[&embedding], hidden, threads)?)
@@ -139,7 +141,14 @@ impl Model {
         };
         let positions = positions.min(card.max_positions as usize);
         let rotary = Rotary::new(positions, card.head_dim as usize, card.rope_theta);
-        Ok(Model { card: card.clone(), embedding, layers, final_norm, head, rotary, threads })
+        let depth = layers.len();
+        Ok(Model { card: card.clone(), embedding, layers, final_norm, head, rotary, threads, depth })
+    }
+
+    /// Lets a pass go through the first `depth` layers only. What comes out then means nothing; the time of an
+    /// operation that every layer repeats is the same.
+    pub fn set_depth(&mut self, depth: usize) {
+        self.depth = depth.min(self.layers.len());
     }
 
     /// The shape.
@@ -181,7 +190,7 @@ impl Model {
         let rows = step.rows();
         self.embed(step, &mut scratch.x);
         probe.lap(Operation::Embed);
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers[..self.depth].iter().enumerate() {
             let normed = self.norm(&scratch.x, &layer.input_norm);
             probe.lap(Operation::Norm);
             let qkv = layer.qkv.apply(normed)?;

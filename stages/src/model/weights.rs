@@ -9,9 +9,11 @@ use super::card::{Card, Dtype};
 use super::names;
 
 mod gguf;
+mod seeded;
 mod shards;
 
 pub use gguf::Gguf;
+pub use seeded::Seeded;
 pub use shards::Safetensors;
 
 /// Gives tensors by name.

@@ -7,8 +7,10 @@ use crate::infer::time::Nanos;
 use super::{BATCHES, Cells, RUN_REQUESTS, Record, Slots, TOKENS, Table, TableError};
 
 mod meta;
+mod stream;
 
 pub use meta::{Hardware, Named, RunMeta};
+pub use stream::{RunWriter, TokenIds};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

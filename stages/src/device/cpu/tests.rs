@@ -46,7 +46,7 @@ fn alone(requests: &[Request]) -> Vec<Vec<u32>> {
 
 fn served(knobs: &Knobs) -> (Run, Vec<Vec<u32>>) {
     let requests = requests();
-    let model = Arc::new(Model::new(&tiny_card(), &Made, 256, 1).unwrap());
+    let model = Model::new(&tiny_card(), &Made, 256, 1).unwrap();
     let mut cpu = Cpu::new(model, knobs.kv_blocks, knobs.block_tokens, requests.len());
     let mut run = Run::for_requests(&requests);
     serve(&requests, knobs, Tabled::Kept, &mut cpu, &mut run).unwrap();
