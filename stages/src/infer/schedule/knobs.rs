@@ -100,6 +100,13 @@ impl Knobs {
         u64::from(self.kv_blocks) * u64::from(self.block_tokens)
     }
 
+    /// The same knobs for a model that knows `max_positions` positions: no sequence is longer.
+    #[must_use]
+    pub fn for_model(&self, max_positions: u32) -> Knobs {
+        let longest = self.max_sequence_tokens.map_or(max_positions, |n| n.min(max_positions));
+        Knobs { max_sequence_tokens: Some(longest), ..self.clone() }
+    }
+
     /// Checks what must hold of each value and between them. Pure.
     ///
     /// # Errors

@@ -72,3 +72,11 @@ fn an_unknown_key_is_refused() {
     let error = toml::from_str::<Knobs>("max_batched_token = 512").unwrap_err();
     assert!(error.message().contains("max_batched_token"), "{error}");
 }
+
+#[test]
+fn a_model_bounds_the_longest_sequence() {
+    let knobs = Knobs { max_sequence_tokens: Some(100), ..Knobs::default() };
+    assert_eq!(knobs.for_model(64).max_sequence_tokens, Some(64));
+    assert_eq!(knobs.for_model(128).max_sequence_tokens, Some(100));
+    assert_eq!(Knobs::default().for_model(64).max_sequence_tokens, Some(64));
+}
