@@ -22,7 +22,6 @@ pub(super) fn current_directory() -> Result<PathBuf, Trouble> {
 
 /// A pipeline that was loaded for a verb, and the stages that were named.
 pub(super) struct Opened {
-    pub(super) asked: Load,
     pub(super) loaded: Loaded,
     pub(super) stages: Vec<String>,
 }
@@ -40,10 +39,9 @@ pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Re
     };
     let host = facts.host();
     let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
-    let asked = Load { file, overrides, machine };
-    let loaded = crate::load::load(program, &asked)?;
+    let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
     super::trouble::warn(&loaded.warnings);
-    Ok(Opened { asked, loaded, stages })
+    Ok(Opened { loaded, stages })
 }
 
 /// The pipeline file of the project's latest run, if it is still there.

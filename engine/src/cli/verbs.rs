@@ -125,8 +125,7 @@ impl Ready {
 fn not_here(program: &Program, opened: &open::Opened, options: &Run, error: RunError) -> Trouble {
     let RunError::NoCard { stage, .. } = &error else { return error.into() };
     let facts = Facts::here();
-    let mut fitting: Vec<String> = load::alternatives(program, &opened.asked, stage)
-        .unwrap_or_default()
+    let mut fitting: Vec<String> = load::alternatives(program, &opened.loaded, stage)
         .into_iter()
         .filter(|other| facts.eligible(&other.needs).is_ok())
         .map(|other| format!("{}={}", other.group, other.choice))
@@ -198,7 +197,7 @@ fn find<'a>(opened: &'a open::Opened, plan: &'a run::plan::Plan, name: &str) -> 
 /// `pipe diff`.
 pub(super) fn diff(cache: Option<&Path>, options: &Diff) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let (old, new) = (recorded(&root, &options.old)?, recorded(&root, &options.new)?);
     let reason =
         |_: &str, old: &str, new: &str| explain::first_difference(&text_of(&store, old)?, &text_of(&store, new)?);
@@ -319,7 +318,7 @@ pub(super) fn runs(options: &Runs) -> Done {
 /// `pipe verify`.
 pub(super) fn verify(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let verified = store.verify(&mut |_, _| {})?;
     for (path, trouble) in &verified.damaged {
         say(&format!("{} {}: {trouble}\n", paint().bad("damaged"), path.display()));
@@ -341,7 +340,7 @@ pub(super) fn verify(cache: Option<&Path>) -> Done {
 /// `pipe gc`.
 pub(super) fn gc(cache: Option<&Path>, options: &Gc) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let sweep = store.sweep(options.grace)?;
     say(&super::sweep::tell(&sweep, paint()));
     if options.plan {
@@ -388,7 +387,7 @@ pub(super) fn init(options: &Init) -> Done {
 /// `pipe doctor`.
 pub(super) fn doctor(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let directory = open::cache_directory(cache, &load::load_project(&root)?);
+    let directory = open::cache_directory(cache, &load::project(&root)?);
     let facts = Facts::here();
     let mut checks = doctor::cache(&directory);
     checks.push(doctor::host(&facts));
