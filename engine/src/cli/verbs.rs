@@ -75,9 +75,11 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
     })?;
     ready.stop.on_signals().map_err(|e| Trouble::internal(format!("cannot catch signals: {e}")))?;
     let command: Vec<String> = std::env::args().collect();
+    let again = open::points(&opened.loaded.pipeline, &options.again)?;
+    let trust_code = open::points(&opened.loaded.pipeline, &options.trust_code)?;
     let request = run::Request {
-        again: &options.again,
-        trust_code: &options.trust_code,
+        again: &again,
+        trust_code: &trust_code,
         on_failure: if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         jobs: options.jobs,
         command: &command,
@@ -125,8 +127,7 @@ impl Ready {
 fn not_here(program: &Program, opened: &open::Opened, options: &Run, error: RunError) -> Trouble {
     let RunError::NoCard { stage, .. } = &error else { return error.into() };
     let facts = Facts::here();
-    let mut fitting: Vec<String> = load::alternatives(program, &opened.asked, stage)
-        .unwrap_or_default()
+    let mut fitting: Vec<String> = load::alternatives(program, &opened.loaded, stage)
         .into_iter()
         .filter(|other| facts.eligible(&other.needs).is_ok())
         .map(|other| format!("{}={}", other.group, other.choice))
@@ -164,27 +165,36 @@ pub(super) fn why(program: &'static Program, cache: Option<&Path>, options: &Why
     let facts = Facts::here();
     let opened = open::pipeline(program, &options.words.words, &facts)?;
     let pipeline = &opened.loaded.pipeline;
-    if opened.stages.is_empty() {
-        return Err(Trouble::mistake("`pipe why` wants a stage").help(stages_of(&opened)));
-    }
     let ready = Ready::new(cache, &opened, facts)?;
     let plan = run::plan::plan(&ready.request(&opened))?;
     let memory = Memory::open(&pipeline.root);
-    for name in &opened.stages {
-        let mut asked = vec![name.as_str()];
-        let mut told = std::collections::BTreeSet::new();
-        // What a stage depends on is explained below it, each once.
-        while let Some(name) = asked.pop() {
-            if !told.insert(name) {
-                continue;
-            }
-            let Some((planned, stage)) = find(&opened, &plan, name) else { continue };
-            if let Answer::Depends { on } = &planned.answer {
-                asked.extend(on.iter().rev().map(String::as_str));
-            }
-            let old = memory.text(&pipeline.name, name);
-            say(&why::tell(pipeline, stage, planned, old.as_deref(), paint()));
+    // Without a stage: whatever keeps the pipeline from being all known.
+    let asked: Vec<&str> = if opened.stages.is_empty() {
+        let open = |p: &&Planned| matches!(p.answer, Answer::Run { .. } | Answer::Blocked { .. });
+        plan.stages.iter().filter(open).map(|p| p.stage.as_str()).collect()
+    } else {
+        opened.stages.iter().map(String::as_str).collect()
+    };
+    if asked.is_empty() {
+        say(&format!(
+            "nothing would run: {} of `{}` are known\n",
+            counted(plan.stages.len() as u64, "stage"),
+            pipeline.name
+        ));
+    }
+    let mut told = std::collections::BTreeSet::new();
+    let mut left: Vec<&str> = asked.into_iter().rev().collect();
+    // What a stage depends on is explained below it, each once.
+    while let Some(name) = left.pop() {
+        if !told.insert(name) {
+            continue;
         }
+        let Some((planned, stage)) = find(&opened, &plan, name) else { continue };
+        if let Answer::Depends { on } = &planned.answer {
+            left.extend(on.iter().rev().map(String::as_str));
+        }
+        let old = memory.text(&pipeline.name, name);
+        say(&why::tell(pipeline, stage, planned, old.as_deref(), paint()));
     }
     Ok(Exit::Good.into())
 }
@@ -198,7 +208,7 @@ fn find<'a>(opened: &'a open::Opened, plan: &'a run::plan::Plan, name: &str) -> 
 /// `pipe diff`.
 pub(super) fn diff(cache: Option<&Path>, options: &Diff) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let (old, new) = (recorded(&root, &options.old)?, recorded(&root, &options.new)?);
     let reason =
         |_: &str, old: &str, new: &str| explain::first_difference(&text_of(&store, old)?, &text_of(&store, new)?);
@@ -237,11 +247,6 @@ pub(super) fn show(program: &'static Program, cache: Option<&Path>, options: &Sh
     let opened = open::pipeline(program, &options.words.words, &facts)?;
     let pipeline = &opened.loaded.pipeline;
     let named: Vec<&Stage> = pipeline.stages.iter().filter(|s| opened.stages.contains(&s.name)).collect();
-    if named.len() < opened.stages.len() {
-        let missing = opened.stages.iter().find(|n| !named.iter().any(|s| s.name == **n));
-        let message = format!("there is no stage `{}` in the pipeline `{}`", missing.map_or("", |m| m), pipeline.name);
-        return Err(Trouble::mistake(message).help(stages_of(&opened)));
-    }
     if options.resolved {
         let all: Vec<&Stage> = if named.is_empty() { pipeline.stages.iter().collect() } else { named };
         let told: Vec<String> = all.into_iter().map(|s| show::resolved(s, paint())).collect();
@@ -292,11 +297,6 @@ fn replay(root: &Path, id: &str) -> Done {
     Ok(Exit::Good.into())
 }
 
-fn stages_of(opened: &open::Opened) -> String {
-    let names: Vec<&str> = opened.loaded.pipeline.stages.iter().map(|s| s.name.as_str()).take(20).collect();
-    format!("`{}` has: {}", opened.loaded.pipeline.name, names.join(", "))
-}
-
 /// `pipe graph`.
 pub(super) fn graph(program: &'static Program, options: &Graph) -> Done {
     let opened = open::pipeline(program, &options.words.words, &Facts::here())?;
@@ -319,7 +319,7 @@ pub(super) fn runs(options: &Runs) -> Done {
 /// `pipe verify`.
 pub(super) fn verify(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let verified = store.verify(&mut |_, _| {})?;
     for (path, trouble) in &verified.damaged {
         say(&format!("{} {}: {trouble}\n", paint().bad("damaged"), path.display()));
@@ -341,7 +341,7 @@ pub(super) fn verify(cache: Option<&Path>) -> Done {
 /// `pipe gc`.
 pub(super) fn gc(cache: Option<&Path>, options: &Gc) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let sweep = store.sweep(options.grace)?;
     say(&super::sweep::tell(&sweep, paint()));
     if options.plan {
@@ -388,7 +388,7 @@ pub(super) fn init(options: &Init) -> Done {
 /// `pipe doctor`.
 pub(super) fn doctor(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let directory = open::cache_directory(cache, &load::load_project(&root)?);
+    let directory = open::cache_directory(cache, &load::project(&root)?);
     let facts = Facts::here();
     let mut checks = doctor::cache(&directory);
     checks.push(doctor::host(&facts));
