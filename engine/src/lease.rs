@@ -152,6 +152,7 @@ impl Pool {
         if let Some((queue, place)) = self.places.remove(&waiter) {
             self.queues[queue].waiters.remove(&place);
             self.tickets.remove(&waiter);
+            self.lacking.retain(|(other, _)| *other != waiter);
         }
     }
 
@@ -168,22 +169,31 @@ impl Pool {
                 break;
             }
             let ask = self.queues[queue].ask.clone();
-            if lacked.concerns(&ask) {
+            let overtakes = lacked.concerns(&ask);
+            let mut lacks = self.short_of(&ask, &mut lacked);
+            if overtakes {
                 continue;
             }
-            match self.take(waiter, &ask, &mut lacked) {
-                Ok(lease) => {
-                    self.withdraw(waiter);
-                    return Some((waiter, lease));
+            let mut cards = Vec::new();
+            if lacks.is_empty() && ask.gpus > 0 {
+                match self.take_cards(waiter, &ask) {
+                    Ok(held) => cards = held,
+                    Err(why) => lacks.push(why),
                 }
-                Err(lacks) => self.lacking.push((waiter, lacks)),
             }
+            if lacks.is_empty() {
+                self.withdraw(waiter);
+                return Some((waiter, self.lease(&ask, cards)));
+            }
+            // Whether there are cards is not asked while something else lacks; those behind must leave them.
+            lacked.cards.extend(ask.cards);
+            self.lacking.push((waiter, lacks.join(" and ")));
         }
         None
     }
 
-    /// Takes all of `ask`, or nothing and says what lacks.
-    fn take(&mut self, waiter: Waiter, ask: &Ask, lacked: &mut Lacked) -> Result<Lease, String> {
+    /// What there is too little of for `ask`, in words, cards aside; those behind must leave it alone.
+    fn short_of(&self, ask: &Ask, lacked: &mut Lacked) -> Vec<String> {
         let mut lacks = Vec::new();
         if self.quiet || (ask.quiet && self.running > 0) {
             lacked.cpus = true;
@@ -196,27 +206,15 @@ impl Pool {
             lacked.memory = true;
             lacks.push(format!("{} MiB", ask.memory_mib));
         }
-        let mut cards = Vec::new();
-        if ask.gpus > 0 && lacks.is_empty() {
-            match self.take_cards(waiter, ask) {
-                Ok(held) => cards = held,
-                Err(why) => {
-                    lacked.cards.extend(ask.cards.iter().cloned());
-                    lacks.push(why);
-                }
-            }
-        } else if ask.gpus > 0 {
-            // Whether there are cards is not asked while something else lacks; those behind must not take them.
-            lacked.cards.extend(ask.cards.iter().cloned());
-        }
-        if !lacks.is_empty() {
-            return Err(lacks.join(" and "));
-        }
+        lacks
+    }
+
+    fn lease(&mut self, ask: &Ask, cards: Vec<gpu::Held>) -> Lease {
         self.cpus += ask.cpus;
         self.memory_mib += ask.memory_mib;
         self.running += 1;
         self.quiet = ask.quiet;
-        Ok(Lease { cpus: ask.cpus, memory_mib: ask.memory_mib, quiet: ask.quiet, cards })
+        Lease { cpus: ask.cpus, memory_mib: ask.memory_mib, quiet: ask.quiet, cards }
     }
 
     fn take_cards(&mut self, waiter: Waiter, ask: &Ask) -> Result<Vec<gpu::Held>, String> {

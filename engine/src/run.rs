@@ -527,13 +527,11 @@ impl<'a> Run<'a, '_, '_> {
             return self.set(stage, State::Skipped);
         }
         let spec = self.stage(stage);
-        if self.nodes[stage as usize].tries <= spec.policy.retries && self.halt == Halt::Not {
+        let another = bad.adopted || self.nodes[stage as usize].tries <= spec.policy.retries;
+        if another && self.halt == Halt::Not {
             self.warn(stage, format!("{}; it is tried again", bad.error));
-            let cards = self.request.facts.eligible(&spec.contract.needs).unwrap_or_default();
-            let cards = cards.iter().map(|card| card.uuid.clone()).collect();
             self.set(stage, State::Queued);
-            let ask = Ask::of(&spec.contract.needs, cards, self.pool.capacity());
-            return self.pool.ask(stage, self.nodes[stage as usize].rank, ask);
+            return self.ask_again(stage);
         }
         self.fail(stage, bad);
     }
@@ -639,7 +637,7 @@ impl<'a> Run<'a, '_, '_> {
 impl Bad {
     /// A stage of which nothing was begun.
     fn before(error: StageError) -> Bad {
-        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false }
+        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false }
     }
 }
 

@@ -261,7 +261,15 @@ impl Store {
                 Found::Damaged(trouble) => warning = Some(trouble),
             }
         }
-        Ok((self.reserve(key, who)?, warning))
+        let reserved = self.reserve(key, who)?;
+        // Somebody may have answered and gone between the two.
+        if purpose == Purpose::Answer
+            && matches!(reserved, Lookup::Miss(_))
+            && let Found::Record(record) = self.find(key)?
+        {
+            return Ok((Lookup::Hit(record), warning));
+        }
+        Ok((reserved, warning))
     }
 
     /// Keeps what an attempt made: its outputs become blobs, then the record is written, which is the moment at which

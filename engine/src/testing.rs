@@ -257,7 +257,8 @@ pub(crate) fn word(word: &str) -> Toy {
 /// A temporary project with a cache in it.
 #[derive(Debug)]
 pub(crate) struct Project {
-    _temporary: tempfile::TempDir,
+    /// Removed with it, if it was made by [`Project::new`].
+    _temporary: Option<tempfile::TempDir>,
     pub(crate) root: PathBuf,
     pub(crate) cache: PathBuf,
 }
@@ -358,7 +359,12 @@ impl Project {
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path().canonicalize().unwrap();
         let cache = root.join("cache");
-        Project { _temporary: temporary, root, cache }
+        Project { _temporary: Some(temporary), root, cache }
+    }
+
+    /// Of another process, which removes it.
+    pub(crate) fn at(root: &Path) -> Project {
+        Project { _temporary: None, root: root.to_owned(), cache: root.join("cache") }
     }
 
     pub(crate) fn sketch(&self) -> Sketch {

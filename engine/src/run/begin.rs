@@ -129,7 +129,11 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 let on = format!("it still runs in `{}`", attempt.directory.display());
                 self.wait_for(stage, key, Some(attempt.directory), on);
             }
-            Some(Left::Finished(attempt, _)) => self.watch(scope, stage, lease, attempt, None, reserved),
+            Some(Left::Finished(attempt, _)) => {
+                // Taken once; if that comes to nothing, it is computed.
+                self.orphans.as_mut().and_then(|orphans| orphans.remove(&key.0.short()));
+                self.watch(scope, stage, lease, attempt, None, reserved);
+            }
             Some(Left::Nothing) | None => self.launch(scope, stage, lease, reserved),
         }
     }
@@ -182,7 +186,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     ) {
         let spec = self.stage(stage);
         let node = &mut self.nodes[stage as usize];
-        node.tries += 1;
+        node.tries += u32::from(child.is_some());
         let text = node.text.as_deref().unwrap_or_default().to_owned();
         self.set(stage, State::Running);
         self.emit(&Event::StageStarted {

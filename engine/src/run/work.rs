@@ -54,15 +54,17 @@ pub(super) struct Bad {
     pub(super) tail: Vec<String>,
     /// It was ended by a signal and did not fall over by itself.
     pub(super) signalled: bool,
+    /// It was found finished, and could not be taken.
+    pub(super) adopted: bool,
 }
 
 /// Sees a job through and sends how it ended. Sends exactly one `Ended`, whatever happens.
 pub(super) fn see_through(job: Job, store: &Store, to: &Sender<Message>) {
-    let (stage, directory) = (job.stage, job.attempt.directory.clone());
+    let (stage, directory, adopted) = (job.stage, job.attempt.directory.clone(), job.child.is_none());
     let ending = catch_unwind(AssertUnwindSafe(|| finish(job, store, to))).unwrap_or_else(|_| {
         let error = StageError::new("the engine fell over while it watched this stage")
             .help("this is a fault of the engine; please report it with the text above");
-        Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false })
+        Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false, adopted })
     });
     // The run waits for every job that it began, so somebody listens.
     let _ = to.send(Message::Ended { stage, ending });
@@ -72,22 +74,24 @@ fn finish(mut job: Job, store: &Store, to: &Sender<Message>) -> Ending {
     let mut metrics = Vec::new();
     let end = job.child.take().map(|child| watch(child, &job, to, &mut metrics));
     let attempt = job.attempt.clone();
+    let adopted = end.is_none();
     let signalled = end.is_some_and(|end| matches!(end.status, Status::Signalled(_)));
     let outcome = match judge(&job, end) {
         Ok(outcome) => outcome,
-        Err(error) => return Ending::Bad(bad(error, &attempt, signalled)),
+        Err(error) => return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) }),
     };
     match keep(job, outcome, end, metrics, store) {
         Ok(record) => {
             attempt.remove();
             Ending::Good(Box::new(record))
         }
-        Err(error) => Ending::Bad(bad(error, &attempt, false)),
+        Err(error) => Ending::Bad(Bad { adopted, ..bad(error, &attempt) }),
     }
 }
 
-fn bad(error: StageError, attempt: &Attempt, signalled: bool) -> Bad {
-    Bad { error, attempt: attempt.directory.clone(), tail: attempt.log_tail(TAIL_LINES), signalled }
+fn bad(error: StageError, attempt: &Attempt) -> Bad {
+    let tail = attempt.log_tail(TAIL_LINES);
+    Bad { error, attempt: attempt.directory.clone(), tail, signalled: false, adopted: false }
 }
 
 fn watch(child: Box<dyn Child>, job: &Job, to: &Sender<Message>, metrics: &mut Vec<(String, f64, String)>) -> End {

@@ -116,7 +116,11 @@ impl Store {
     /// # Errors
     /// When the store or one of its roots cannot be read.
     pub fn sweep(&self, grace: Duration) -> Result<Sweep, StoreError> {
-        let before = self.server_seconds()? - grace.max(LEAST_GRACE).as_secs() as i64;
+        self.sweep_at(self.server_seconds()? - grace.max(LEAST_GRACE).as_secs() as i64)
+    }
+
+    /// What a sweep would take of all that last changed before this second since 1970.
+    pub(crate) fn sweep_at(&self, before: i64) -> Result<Sweep, StoreError> {
         let needed: HashSet<Key> = self.roots()?.into_iter().flat_map(|root| root.keys).collect();
         let mut sweep = Sweep::default();
         let mut named: HashSet<Digest> = HashSet::new();
