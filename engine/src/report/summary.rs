@@ -102,11 +102,8 @@ impl<O: Write, E: Write> Summary<O, E> {
                 writeln!(self.err, "  {} {line}", self.err_paint.dim("│"))?;
             }
             if !attempt.is_empty() {
-                writeln!(
-                    self.err,
-                    "  {}",
-                    self.err_paint.dim(&format!("attempt {attempt} (its `log` has the whole)"))
-                )?;
+                let words = format!("log: {}/log", self.short(attempt));
+                writeln!(self.err, "  {}", self.err_paint.dim(&words))?;
             }
         }
         if self.failures.len() > FAILURES {
