@@ -44,10 +44,11 @@ pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Re
     let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
     let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
     super::trouble::warn(&loaded.warnings);
+    let first = stages.first().cloned();
     let stages = points(&loaded.pipeline, &stages).map_err(|trouble| match named {
         true => trouble,
         // The first word may have been meant as a pipeline.
-        false => trouble.and_help(&pipelines_here(&root)),
+        false => trouble.and_help(&pipelines_here(&root, first.as_ref())),
     })?;
     Ok(Opened { loaded, stages })
 }
@@ -85,14 +86,18 @@ fn none_meant(root: &Path, word: Option<&String>) -> Trouble {
         Some(word) => format!("`{word}` is no pipeline, and there is no run yet whose stage it could be"),
         None => "no pipeline was named, and there is no run yet".to_owned(),
     };
-    Trouble::mistake(message).help(pipelines_here(root))
+    Trouble::mistake(message).help(pipelines_here(root, word))
 }
 
-fn pipelines_here(root: &Path) -> String {
+fn pipelines_here(root: &Path, word: Option<&String>) -> String {
     let names: Vec<String> = here::pipelines(root).into_iter().map(|l| l.name).collect();
     match names.as_slice() {
         [] => format!("there is no pipeline in `{}`; `pipe init` writes a starter", root.join("pipelines").display()),
-        names => format!("pipelines here: {}", names.join(", ")),
+        names => {
+            let near = word.and_then(|word| nearest(word, names.iter().map(String::as_str)));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            format!("pipelines here: {}{near}", names.join(", "))
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         (false, true) => Telling::Results,
         (false, false) => Telling::Words,
     };
-    let mut observers = screen::live(telling, options.trace.as_deref()).map_err(|e| {
+    let mut live = screen::live(telling, options.trace.as_deref()).map_err(|e| {
         let path = options.trace.as_deref().unwrap_or(Path::new(""));
         Trouble::internal(format!("cannot make the trace `{}`: {e}", path.display()))
     })?;
@@ -85,7 +85,7 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         command: &command,
         ..ready.request(&opened)
     };
-    let mut told: Vec<&mut dyn Observer> = observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
+    let mut told: Vec<&mut dyn Observer> = live.observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
     let finished = run::run(&request, &mut told).map_err(|e| not_here(program, &opened, options, e))?;
     Ok(ExitCode::from(finished.exit))
 }
@@ -137,8 +137,11 @@ fn not_here(program: &Program, opened: &open::Opened, options: &Run, error: RunE
     let help = match fitting.as_slice() {
         [] => "no other choice of a group that it uses would run here".to_owned(),
         [first, ..] => {
-            let words = options.words.words.join(" ");
-            format!("would run here: {}; for example `pipe run {words} {first}`", fitting.join(", "))
+            let group = first.split_once('=').map_or(first.as_str(), |(group, _)| group);
+            let chosen = |word: &&str| word.split_once('=').is_some_and(|(key, _)| key == group);
+            let words: Vec<&str> = options.words.words.iter().map(String::as_str).filter(|w| !chosen(w)).collect();
+            let command = format!("pipe run {} {first}", words.join(" "));
+            format!("would run here: {}; for example `{command}`", fitting.join(", "))
         }
     };
     Trouble::from(error).help(help)

@@ -341,3 +341,13 @@ fn ten_thousand_running_stages_leave_no_more_lines_than_the_terminal_has() {
     assert!(text.lines().count() < 24, "{text}");
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
+
+#[test]
+fn what_is_skipped_because_the_run_was_stopped_is_only_counted() {
+    let mut story = Story::start("demo", &["a", "b"]);
+    story.put(Event::Stopping { killing: false });
+    story.skip("a", "the run was stopped");
+    story.skip("b", "the run was stopped");
+    let told = plain(&story.events);
+    assert!(told.contains("stopping:") && !told.contains("skipped"), "{told}");
+}
