@@ -3,5 +3,6 @@
 mod crash;
 mod matrix;
 mod random;
+mod scale;
 mod share;
 mod states;
