@@ -249,6 +249,7 @@ impl StageKind for Command {
     const NAME: &'static str = NAME;
     const ABOUT: &'static str = "runs any program with declared inputs, outputs and environment";
     const CODE: Code = Code { version: 1, modules: &[] };
+    const EXAMPLE: &'static str = "argv = [\"sh\", \"-c\", \"date > {out.text}\"]\noutputs = { text = \"text.txt\" }";
 
     fn contract(config: &Command, wired: &Wired) -> Result<Contract, Complaint> {
         config.check(wired)?;

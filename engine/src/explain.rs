@@ -15,7 +15,7 @@ mod tests;
 /// An ingredient that is not the same in two keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The ingredient's name as the key's walk gives it: `config.scheduler.max_batched_tokens`, `input.ops.0`.
+    /// The ingredient's name as the key's walk gives it: `config.scheduler.max_batch`, `input.ops.0`.
     pub name: String,
     /// Its value in the older key; `None` where the older key lacks it.
     pub old: Option<String>,

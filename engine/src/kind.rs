@@ -24,6 +24,8 @@ pub trait StageKind: 'static {
     const ABOUT: &'static str;
     /// The identity of the code; part of the key.
     const CODE: Code;
+    /// A configuration (TOML) that is enough to resolve the kind: what has no default. `pipe kinds KIND` prints it.
+    const EXAMPLE: &'static str = "";
 
     /// Checks a configuration and says what the stage takes, gives and needs. Pure.
     ///
@@ -291,6 +293,8 @@ pub struct Kind {
     pub about: &'static str,
     /// The identity of its code.
     pub code: Code,
+    /// A configuration (TOML) that is enough to resolve it.
+    pub example: &'static str,
     /// Parses a configuration, fills in defaults, checks it.
     pub resolve: fn(toml::Value, &Wired) -> Result<Resolved, Fault>,
     /// Parses the printed configuration (JSON) and does the work.
@@ -329,7 +333,14 @@ pub enum Fault {
 impl Kind {
     /// The data of a kind.
     pub const fn of<K: StageKind>() -> Kind {
-        Kind { name: K::NAME, about: K::ABOUT, code: K::CODE, resolve: resolve::<K>, run: run::<K> }
+        Kind {
+            name: K::NAME,
+            about: K::ABOUT,
+            code: K::CODE,
+            example: K::EXAMPLE,
+            resolve: resolve::<K>,
+            run: run::<K>,
+        }
     }
 }
 
@@ -359,6 +370,8 @@ pub struct Program {
     pub verbs: &'static [Verb],
     /// The version that `--version` prints.
     pub version: &'static str,
+    /// What a port that holds this word carries (a table's columns), in lines for `pipe kinds KIND`.
+    pub carries: fn(&str) -> Option<String>,
 }
 
 /// A verb that the program adds to the command line.

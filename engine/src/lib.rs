@@ -4,6 +4,7 @@
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
 pub mod attempt;
+pub mod cli;
 pub mod command;
 pub mod digest;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod load;
 pub mod meaning;
 pub mod memory;
 pub mod oracle;
+pub mod report;
 pub mod run;
 pub mod source;
 pub mod store;

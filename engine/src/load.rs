@@ -9,7 +9,7 @@
 //! are there). Invariants: every author's mistake is found here, as many in one go as can be told apart, each with its
 //! place; either there is a pipeline or there are mistakes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Diagnostics, Mistake, Weight};
@@ -69,6 +69,8 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// All text that was read.
     pub sources: Arc<Sources>,
+    /// What was asked for.
+    pub request: Load,
 }
 
 /// Loads a pipeline.
@@ -84,8 +86,24 @@ pub fn load(program: &Program, request: &Load) -> Result<Loaded, Diagnostics> {
     let failed = mistakes.iter().any(|mistake| mistake.weight == Weight::Error);
     let diagnostics = Diagnostics::new(mistakes, Arc::clone(&sources));
     match result {
-        Some((pipeline, project)) if !failed => Ok(Loaded { pipeline, project, warnings: diagnostics, sources }),
+        Some((pipeline, project)) if !failed => {
+            Ok(Loaded { pipeline, project, warnings: diagnostics, sources, request: request.clone() })
+        }
         _ => Err(diagnostics),
+    }
+}
+
+/// What the project at `root` says of itself.
+///
+/// # Errors
+/// All mistakes in its `pipe.toml`; that there is none is no mistake.
+pub fn project(root: &Path) -> Result<Project, Diagnostics> {
+    let mut reading = Reading::new(root.to_owned());
+    let project = project::read(&mut reading);
+    let Reading { sources, mistakes, .. } = reading;
+    match mistakes.is_empty() {
+        true => Ok(project),
+        false => Err(Diagnostics::new(mistakes, Arc::new(sources))),
     }
 }
 

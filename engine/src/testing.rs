@@ -185,7 +185,8 @@ fn read(path: &Path) -> String {
 pub(crate) const TOY: Kind = Kind::of::<Toy>();
 
 /// A program with the toy.
-pub(crate) static PROGRAM: Program = Program { kinds: &[TOY], meanings: &[LETTERS], verbs: &[], version: "0" };
+pub(crate) static PROGRAM: Program =
+    Program { kinds: &[TOY], meanings: &[LETTERS], verbs: &[], version: "0", carries: |_| None };
 
 /// A pipeline being said.
 #[derive(Debug)]

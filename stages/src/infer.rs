@@ -3,6 +3,13 @@
 //! Invariant: nothing here does I/O, reads a clock, starts a thread or knows candle. Time is passed in; work is
 //! done by a [`serve::Backend`]. `infer` imports nothing of this crate but itself.
 
+pub mod blocks;
+mod laws;
+mod ledger;
+pub mod machine;
+pub mod metrics;
+pub mod record;
 pub mod request;
+pub mod schedule;
 pub mod serve;
 pub mod time;

@@ -1,7 +1,67 @@
 //! Every table that crosses a stage's border: column, Arrow type, unit and meaning, in one place.
 //!
 //! `pipe kinds KIND` prints them, the readers check them. A run is a directory that holds [`RUN_REQUESTS`],
-//! [`TOKENS`], [`BATCHES`] (Parquet) and `meta.json`.
+//! [`TOKENS`], [`BATCHES`] (Parquet) and `meta.json`; see [`run`].
+//!
+//! A row is a plain struct that implements [`Record`]; [`write`](write()) and [`read`](read()) move rows to and from
+//! Parquet. This module does not know what the rows are good for.
+//!
+//! Invariants: equal rows in equal order give equal bytes; nothing is read that the schema does not promise (a missing
+//! column, another type, an absent or a non-finite value is an error that names file, column and row).
+
+use std::path::Path;
+
+mod describe;
+mod error;
+pub mod meaning;
+pub mod ops;
+mod read;
+pub mod requests;
+pub mod run;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use describe::{carries, describe};
+pub use error::TableError;
+pub use meaning::TABLE;
+pub use read::{Cells, Reader};
+pub use write::{Slots, Writer};
+
+/// A row of one of the tables here.
+pub trait Record: Sized {
+    /// The table it is a row of.
+    const TABLE: Table;
+    /// Puts every field, in the order of the table's columns.
+    fn put(&self, slots: &mut Slots);
+    /// Takes every field, in the order of the table's columns.
+    fn take(cells: &mut Cells<'_>) -> Self;
+}
+
+/// Writes all rows to a new Parquet file. `notes` go into the file's metadata, beside the table's name and format.
+///
+/// # Errors
+/// When the file cannot be written, or a value is not finite.
+pub fn write<'a, R: Record + 'a>(
+    path: &Path,
+    notes: &[(&str, String)],
+    rows: impl IntoIterator<Item = &'a R>,
+) -> Result<(), TableError> {
+    let mut writer = Writer::<R>::create(path, notes)?;
+    for row in rows {
+        writer.push(row)?;
+    }
+    writer.finish()
+}
+
+/// Reads all rows of a Parquet file.
+///
+/// # Errors
+/// When the file cannot be read as this table.
+pub fn read<R: Record>(path: &Path) -> Result<Vec<R>, TableError> {
+    Reader::<R>::open(path)?.collect()
+}
 
 /// One column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use super::*;
 
-const OLD: &str = "format\t1\nkind\tsim\ncode.version\t1\ncode.module.infer\taaaa\nconfig.rate\t8\nconfig.scheduler.max_batched_tokens\t512\ninput.ops.0\t1111111111111111111111111111111111111111111111111111111111111111\n";
+const OLD: &str = "format\t1\nkind\tsim\ncode.version\t1\ncode.module.infer\taaaa\nconfig.rate\t8\nconfig.scheduler.max_batch\t512\ninput.ops.0\t1111111111111111111111111111111111111111111111111111111111111111\n";
 
 fn edited(from: &str, to: &str) -> String {
     let new = OLD.replace(from, to);
@@ -17,16 +17,13 @@ fn equal_texts_have_no_difference() {
 #[test]
 fn a_changed_setting_is_told_with_both_values() {
     let new = edited("\t512", "\t256");
-    assert_eq!(first_difference(OLD, &new).as_deref(), Some("config scheduler.max_batched_tokens: 512 → 256"));
+    assert_eq!(first_difference(OLD, &new).as_deref(), Some("config scheduler.max_batch: 512 → 256"));
 }
 
 #[test]
 fn a_setting_is_told_before_code_and_the_rest_is_counted() {
     let new = edited("\t512", "\t256").replace("aaaa", "bbbb");
-    assert_eq!(
-        first_difference(OLD, &new).as_deref(),
-        Some("config scheduler.max_batched_tokens: 512 → 256 (and 1 more)")
-    );
+    assert_eq!(first_difference(OLD, &new).as_deref(), Some("config scheduler.max_batch: 512 → 256 (and 1 more)"));
 }
 
 #[test]

@@ -510,5 +510,5 @@ fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>,
 fn new_id() -> String {
     let now = jiff::Timestamp::now();
     let random = crate::digest::Digest::of(format!("{}-{}", now.as_nanosecond(), std::process::id()).as_bytes());
-    format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), &random.short()[..4])
+    format!("{}-{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), &random.short()[..4])
 }

@@ -1,0 +1,116 @@
+//! What verbs need before they can do anything: the words told apart, the pipeline loaded, the cache found.
+
+use std::path::{Path, PathBuf};
+
+use super::here::{self, Sorted};
+use super::history;
+use super::trouble::Trouble;
+use crate::event::Event;
+use crate::graph::Pipeline;
+use crate::kind::Program;
+use crate::load::{Load, Loaded, Machine, Project};
+use crate::oracle::Facts;
+use crate::run::journal::Line;
+use crate::source::nearest::nearest;
+use crate::store::Store;
+
+/// The directory in which the command was typed.
+///
+/// # Errors
+/// When it is gone or cannot be read.
+pub(super) fn current_directory() -> Result<PathBuf, Trouble> {
+    std::env::current_dir().map_err(|e| Trouble::internal(format!("cannot tell the current directory: {e}")))
+}
+
+/// A pipeline that was loaded for a verb, and the stages that were named.
+pub(super) struct Opened {
+    pub(super) loaded: Loaded,
+    pub(super) stages: Vec<String>,
+}
+
+/// Loads the pipeline that `words` name, or else the one of the latest run. Its warnings go to stderr.
+///
+/// # Errors
+/// When no pipeline is meant, or the author made a mistake.
+pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Result<Opened, Trouble> {
+    let root = here::root(&current_directory()?);
+    let Sorted { file, stages, overrides } = here::sort(words, &root);
+    let named = file.is_some();
+    let file = match file {
+        Some(file) => file,
+        None => latest(&root).ok_or_else(|| none_meant(&root, stages.first()))?,
+    };
+    let host = facts.host();
+    let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
+    let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
+    super::trouble::warn(&loaded.warnings);
+    let first = stages.first().cloned();
+    let stages = points(&loaded.pipeline, &stages).map_err(|trouble| match named {
+        true => trouble,
+        // The first word may have been meant as a pipeline.
+        false => trouble.and_help(&pipelines_here(&root, first.as_ref())),
+    })?;
+    Ok(Opened { loaded, stages })
+}
+
+/// The stages that `words` name: a stage, or all points of a matrix.
+///
+/// # Errors
+/// When a word names none.
+pub(super) fn points(pipeline: &Pipeline, words: &[String]) -> Result<Vec<String>, Trouble> {
+    let mut names = Vec::new();
+    for word in words {
+        let found = pipeline.named(word);
+        if found.is_empty() {
+            let known: Vec<&str> = pipeline.stages.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("there is no stage `{word}` in the pipeline `{}`", pipeline.name);
+            return Err(Trouble::mistake(message).help(match nearest(word, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has: {}", known.iter().take(20).copied().collect::<Vec<_>>().join(", ")),
+            }));
+        }
+        names.extend(found.into_iter().map(|id| pipeline.stages[id.index()].name.clone()));
+    }
+    Ok(names)
+}
+
+/// The pipeline file of the project's latest run, if it is still there.
+fn latest(root: &Path) -> Option<PathBuf> {
+    let outline = history::outlines(root, 1).pop()?;
+    let Some(Line { what: Event::RunStarted { file, .. }, .. }) = outline.first else { return None };
+    [PathBuf::from(&file), root.join(&file)].into_iter().find(|f| f.is_file())
+}
+
+fn none_meant(root: &Path, word: Option<&String>) -> Trouble {
+    let message = match word {
+        Some(word) => format!("`{word}` is no pipeline, and there is no run yet whose stage it could be"),
+        None => "no pipeline was named, and there is no run yet".to_owned(),
+    };
+    Trouble::mistake(message).help(pipelines_here(root, word))
+}
+
+fn pipelines_here(root: &Path, word: Option<&String>) -> String {
+    let names: Vec<String> = here::pipelines(root).into_iter().map(|l| l.name).collect();
+    match names.as_slice() {
+        [] => format!("there is no pipeline in `{}`; `pipe init` writes a starter", root.join("pipelines").display()),
+        names => {
+            let near = word.and_then(|word| nearest(word, names.iter().map(String::as_str)));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            format!("pipelines here: {}{near}", names.join(", "))
+        }
+    }
+}
+
+/// Opens the cache.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub(super) fn store(option: Option<&Path>, project: &Project) -> Result<Store, Trouble> {
+    Ok(Store::open(&cache_directory(option, project))?)
+}
+
+/// Where the cache lies: `--cache`, else `PIPE_CACHE`, else what the project says.
+pub(super) fn cache_directory(option: Option<&Path>, project: &Project) -> PathBuf {
+    let wished = || std::env::var_os("PIPE_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    option.map(Path::to_owned).or_else(wished).unwrap_or_else(|| project.cache.directory.clone())
+}

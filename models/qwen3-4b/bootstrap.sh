@@ -1,0 +1,5 @@
+#!/bin/sh
+# Brings the files beside this card: the real tokenizer, and weights where you have them.
+#   sh models/qwen3-4b/bootstrap.sh [DIRECTORY]
+# DIRECTORY: a Hugging Face model directory (config.json and *.safetensors) of Qwen3-4B.
+exec sh "$(dirname -- "$0")/../qwen3-bootstrap.sh" "$(dirname -- "$0")" "Qwen3-4B" "$@"
