@@ -32,7 +32,7 @@ pub struct Usage {
     pub wall_ns: u64,
     /// User mode, ns.
     pub user_ns: u64,
-    /// Kernel mode, ns.
+    /// System mode, ns.
     pub system_ns: u64,
     /// Largest resident set, bytes.
     pub peak_memory_bytes: u64,

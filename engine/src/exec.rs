@@ -1,13 +1,22 @@
 //! The child's side of `pipe stage exec`: [`Io`] is how a stage reads its inputs, writes its outputs and reports.
 //!
-//! A stage does not know keys, stores or who started it. Every path it may touch comes from here.
+//! A stage does not know keys, stores or who started it. Every path it may touch comes from here. [`main`] is the
+//! whole of that process: read the manifest, do the work, see that every output is there, leave an outcome.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use crate::kind::StageError;
+use crate::attempt::{self, Attempt, Ended, Manifest, Outcome, Place};
+use crate::event::Usage;
+use crate::fault;
+use crate::kind::{Kind, Program, StageError};
+
+#[cfg(test)]
+mod tests;
 
 /// One source on an input port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,6 +52,21 @@ impl Io {
             events: None,
             cpus: 1,
             gpus: Vec::new(),
+            gate: None,
+            facts: BTreeMap::new(),
+        }
+    }
+
+    /// A window for the attempt in `directory`.
+    fn of(manifest: &Manifest, directory: &Path) -> Io {
+        let events = File::options().append(true).create(true).open(directory.join("events.jsonl")).ok();
+        Io {
+            inputs: manifest.inputs.clone(),
+            outputs: manifest.outputs.clone(),
+            directory: directory.to_owned(),
+            events,
+            cpus: manifest.cpus,
+            gpus: manifest.gpus.clone(),
             gate: None,
             facts: BTreeMap::new(),
         }
@@ -143,4 +167,90 @@ impl Io {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+}
+
+/// The child's process: does what the manifest says and leaves an outcome beside it. The exit code only repeats the
+/// outcome for whoever runs a stage by hand.
+pub fn main(program: &Program, manifest: &Path) -> ExitCode {
+    match perform(program.kinds, manifest) {
+        Ok(Ended::Good) => ExitCode::SUCCESS,
+        Ok(Ended::Failed(error)) => complain(&error),
+        // The panic has already been told on standard error.
+        Ok(Ended::Panicked(_)) => ExitCode::from(3),
+        Err(error) => complain(&error),
+    }
+}
+
+/// Tells the log what went wrong.
+fn complain(error: &StageError) -> ExitCode {
+    // Standard error is the attempt's log here; if it cannot be written, the outcome still says it.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    if let Some(help) = &error.help {
+        let _ = writeln!(std::io::stderr(), "help: {help}");
+    }
+    ExitCode::from(3)
+}
+
+/// Does what `manifest` says with one of `kinds`, and leaves an outcome beside it.
+///
+/// # Errors
+/// When there can be no outcome: no manifest, or nowhere to write.
+pub(crate) fn perform(kinds: &[Kind], manifest: &Path) -> Result<Ended, StageError> {
+    let path = manifest
+        .canonicalize()
+        .map_err(|e| StageError::new(format!("cannot find `{}`", manifest.display())).because(&e))?;
+    let manifest = attempt::read_manifest(&path)?;
+    let directory = path.parent().expect("a file has a directory");
+    let attempt = Attempt { directory: directory.to_owned() };
+    fault::point("exec.begun");
+    let mut io = Io::of(&manifest, directory);
+    let ended = match kinds.iter().find(|kind| kind.name == manifest.kind) {
+        None => Ended::Failed(StageError::new(format!("this program has no kind `{}`", manifest.kind))),
+        Some(kind) => {
+            let config = manifest.config.to_string();
+            match catch_unwind(AssertUnwindSafe(|| (kind.run)(&config, &mut io))) {
+                Ok(Ok(())) => complete(&attempt, &manifest),
+                Ok(Err(error)) => Ended::Failed(error),
+                Err(panic) => Ended::Panicked(words(panic.as_ref())),
+            }
+        }
+    };
+    fault::point("exec.outputs");
+    let outcome = Outcome {
+        format: attempt::FORMAT,
+        ended: ended.clone(),
+        gate: io.gate,
+        circumstances: io.facts,
+        usage: usage(),
+    };
+    attempt.conclude(&outcome).map_err(|e| StageError::new("cannot write the outcome").because(&e))?;
+    fault::point("exec.concluded");
+    Ok(ended)
+}
+
+/// Good, if every output is there.
+fn complete(attempt: &Attempt, manifest: &Manifest) -> Ended {
+    let place = |port: &String| Place { port: port.clone(), below: port.clone(), meaning: None };
+    match attempt.outputs(&manifest.outputs.iter().map(place).collect::<Vec<_>>()) {
+        Ok(_) => Ended::Good,
+        Err(error) => Ended::Failed(error),
+    }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked without words".to_owned())
+}
+
+/// What this process can tell of itself that its parent cannot: the largest resident set.
+fn usage() -> Usage {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Usage { peak_memory_bytes: peak_memory_bytes(&status), ..Usage::default() }
+}
+
+/// The largest resident set in the text of a `/proc/PID/status`; 0 where it is not said.
+pub(crate) fn peak_memory_bytes(status: &str) -> u64 {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map_or(0, |kib: u64| kib * 1024)
 }

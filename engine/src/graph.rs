@@ -1,10 +1,14 @@
 //! A resolved pipeline: stages and the wires between them. Order, cycles and reachability live here (the only user
 //! of petgraph). This module does not know TOML, keys or processes; `load` makes what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crate::kind::{Contract, Kind};
+
+pub mod order;
+#[cfg(test)]
+mod tests;
 
 /// A stage's place in [`Pipeline::stages`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,10 +36,74 @@ pub struct Pipeline {
     pub stages: Vec<Stage>,
 }
 
+impl Pipeline {
+    /// The stages by name.
+    pub fn by_name(&self) -> HashMap<&str, StageId> {
+        self.stages.iter().zip(0..).map(|(stage, at)| (stage.name.as_str(), StageId(at))).collect()
+    }
+
+    /// The stages that a word means: the one of that name, or all points of the stage that was written under it.
+    pub fn named(&self, word: &str) -> Vec<StageId> {
+        let ids = |is: &dyn Fn(&Stage) -> bool| -> Vec<StageId> {
+            self.stages.iter().zip(0..).filter(|(stage, _)| is(stage)).map(|(_, at)| StageId(at)).collect()
+        };
+        let exact = ids(&|stage| stage.name == word);
+        if exact.is_empty() { ids(&|stage| stage.written_name() == word) } else { exact }
+    }
+
+    /// `(producer, consumer)` for every source that is a stage; twice where a stage takes two outputs of another.
+    pub fn edges(&self) -> Vec<(StageId, StageId)> {
+        let consumers = self.stages.iter().zip(0..);
+        consumers.flat_map(|(stage, at)| stage.producers().map(move |producer| (producer, StageId(at)))).collect()
+    }
+
+    /// For each stage, the stages that take something of it, each once, in order.
+    pub fn dependents(&self) -> Vec<Vec<StageId>> {
+        let mut dependents = vec![Vec::new(); self.stages.len()];
+        for (producer, consumer) in self.edges() {
+            let list: &mut Vec<StageId> = &mut dependents[producer.index()];
+            // Edges come by consumer, so a repeated one is the last.
+            if list.last() != Some(&consumer) {
+                list.push(consumer);
+            }
+        }
+        dependents
+    }
+
+    /// For each stage, whether one of `targets` is it or hangs on it.
+    pub fn needed_for(&self, targets: &[StageId]) -> Vec<bool> {
+        let backwards: Vec<_> = self.edges().iter().map(|(from, to)| (to.index(), from.index())).collect();
+        let targets: Vec<_> = targets.iter().map(|id| id.index()).collect();
+        order::reach(self.stages.len(), &backwards, &targets)
+    }
+
+    /// For each stage, whether it is one of `sources` or hangs on one.
+    pub fn behind(&self, sources: &[StageId]) -> Vec<bool> {
+        let forwards: Vec<_> = self.edges().iter().map(|(from, to)| (from.index(), to.index())).collect();
+        let sources: Vec<_> = sources.iter().map(|id| id.index()).collect();
+        order::reach(self.stages.len(), &forwards, &sources)
+    }
+}
+
+impl Stage {
+    /// The name in the pipeline file: of `sim[rate=8]`, `sim`.
+    pub fn written_name(&self) -> &str {
+        self.name.split('[').next().unwrap_or(&self.name)
+    }
+
+    /// The stages whose outputs it takes, in the order of its wires.
+    pub fn producers(&self) -> impl Iterator<Item = StageId> {
+        self.inputs.iter().flat_map(|wire| &wire.from).filter_map(|feed| match feed {
+            Feed::Output { stage, .. } => Some(*stage),
+            Feed::File { .. } => None,
+        })
+    }
+}
+
 /// A node of the graph.
 #[derive(Debug)]
 pub struct Stage {
-    /// Its name; points of a matrix carry theirs in brackets: `sim[max_batched_tokens=256]`.
+    /// Its name; points of a matrix carry theirs in brackets: `sim[max_batched=256]`.
     pub name: String,
     /// What sort of node.
     pub kind: Kind,

@@ -24,6 +24,8 @@ pub trait StageKind: 'static {
     const ABOUT: &'static str;
     /// The identity of the code; part of the key.
     const CODE: Code;
+    /// A configuration (TOML) that is enough to resolve the kind: what has no default. `pipe kinds KIND` prints it.
+    const EXAMPLE: &'static str = "";
 
     /// Checks a configuration and says what the stage takes, gives and needs. Pure.
     ///
@@ -52,12 +54,19 @@ pub struct Code {
 pub struct Wired {
     /// Names to the left of `=` in the stage's `in` table.
     pub inputs: Vec<String>,
+    /// Those of them that are wired to a list, sorted.
+    pub lists: Vec<String>,
 }
 
 impl Wired {
     /// Whether the pipeline file wires something to the input port `name`.
     pub fn has(&self, name: &str) -> bool {
         self.inputs.iter().any(|n| n == name)
+    }
+
+    /// Whether the pipeline file wires a list to the input port `name`.
+    pub fn is_list(&self, name: &str) -> bool {
+        self.lists.iter().any(|n| n == name)
     }
 }
 
@@ -77,7 +86,8 @@ pub struct Contract {
 }
 
 /// Whether the same key gives the same bytes everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sort {
     /// Same key, same bytes, on any machine.
     #[default]
@@ -91,7 +101,7 @@ pub enum Sort {
 pub struct Port {
     /// The name in the `in` table, or after the dot in `stage.output`.
     pub name: Cow<'static, str>,
-    /// What it carries (`requests`, `run`, `model`…). A wire joins two ports that hold the same, or one that holds `any`.
+    /// What it carries (`requests`, `run`, `table`…). A wire joins two ports that hold the same, or one that holds `any`.
     pub holds: Cow<'static, str>,
     /// One line for `pipe kinds KIND`.
     pub about: Cow<'static, str>,
@@ -193,7 +203,7 @@ impl Default for Needs {
 /// A fact of the world that enters the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Oracle {
-    /// The processor's model and the number of its cores.
+    /// The processor's name and the number of its cores.
     Host,
     /// The names and memory of the cards the stage would get.
     Gpu,
@@ -204,7 +214,7 @@ pub enum Oracle {
 /// What an author must change in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// Dotted path of the field, from the stage's configuration: `scheduler.max_batched_tokens`.
+    /// Dotted path of the field, from the stage's configuration: `scheduler.max_batched`.
     pub field: String,
     /// What is wrong: lower case, no full stop.
     pub message: String,
@@ -283,6 +293,8 @@ pub struct Kind {
     pub about: &'static str,
     /// The identity of its code.
     pub code: Code,
+    /// A configuration (TOML) that is enough to resolve it.
+    pub example: &'static str,
     /// Parses a configuration, fills in defaults, checks it.
     pub resolve: fn(toml::Value, &Wired) -> Result<Resolved, Fault>,
     /// Parses the printed configuration (JSON) and does the work.
@@ -321,7 +333,14 @@ pub enum Fault {
 impl Kind {
     /// The data of a kind.
     pub const fn of<K: StageKind>() -> Kind {
-        Kind { name: K::NAME, about: K::ABOUT, code: K::CODE, resolve: resolve::<K>, run: run::<K> }
+        Kind {
+            name: K::NAME,
+            about: K::ABOUT,
+            code: K::CODE,
+            example: K::EXAMPLE,
+            resolve: resolve::<K>,
+            run: run::<K>,
+        }
     }
 }
 
@@ -351,6 +370,8 @@ pub struct Program {
     pub verbs: &'static [Verb],
     /// The version that `--version` prints.
     pub version: &'static str,
+    /// What a port that holds this word carries (a table's columns), in lines for `pipe kinds KIND`.
+    pub carries: fn(&str) -> Option<String>,
 }
 
 /// A verb that the program adds to the command line.

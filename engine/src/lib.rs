@@ -3,7 +3,28 @@
 //!
 //! It does not know what its stages compute. A program brings its kinds as a [`kind::Program`].
 
+pub mod attempt;
+pub mod cli;
+pub mod command;
+pub mod digest;
+pub mod error;
 pub mod event;
 pub mod exec;
+pub mod explain;
+mod fault;
 pub mod graph;
+pub mod key;
 pub mod kind;
+pub mod launch;
+pub mod lease;
+pub mod load;
+pub mod meaning;
+pub mod memory;
+pub mod oracle;
+pub mod report;
+pub mod run;
+pub mod source;
+pub mod store;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -8,5 +8,12 @@ pub mod codes {
 }
 
 /// All kinds, in the order in which `pipe kinds` lists them.
-pub static KINDS: &[Kind] =
-    &[Kind::of::<crate::workload::Workload>(), Kind::of::<crate::weights::Weights>(), Kind::of::<crate::sim::Sim>()];
+pub static KINDS: &[Kind] = &[
+    Kind::of::<crate::workload::Workload>(),
+    Kind::of::<crate::weights::Weights>(),
+    Kind::of::<crate::profile::Profile>(),
+    Kind::of::<crate::sim::Sim>(),
+    Kind::of::<crate::bench::Bench>(),
+    Kind::of::<crate::compare::Compare>(),
+    Kind::of::<crate::report::Report>(),
+];

@@ -1,10 +1,16 @@
 //! The kinds of stage that measure, simulate and compare inference.
 
+pub mod bench;
+pub mod compare;
+pub mod device;
+pub mod export;
 pub mod infer;
 pub mod kinds;
 pub mod model;
 pub mod predict;
+pub mod profile;
 pub mod random;
+pub mod report;
 pub mod sim;
 pub mod tables;
 pub mod vidur;

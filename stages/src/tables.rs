@@ -23,7 +23,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use describe::describe;
+pub use describe::{carries, describe};
 pub use error::TableError;
 pub use meaning::TABLE;
 pub use read::{Cells, Reader};

@@ -38,11 +38,19 @@ const CHUNK: u64 = 1 << 16;
 const CHUNKS_AT_ONCE: u64 = 64;
 
 /// What `weights` can be told.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Every value follows from it.
     pub seed: u64,
+    /// Cores to make them with; the bytes are the same.
+    pub cpus: u16,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { seed: 0, cpus: 1 }
+    }
 }
 
 /// The kind.
@@ -55,11 +63,14 @@ impl StageKind for Weights {
     const ABOUT: &'static str = "seeded random weights of a model's exact shape: right for speed, meaningless as text";
     const CODE: Code = Code { version: 1, modules: codes::WEIGHTS };
 
-    fn contract(_: &Config, _: &Wired) -> Result<Contract, Complaint> {
+    fn contract(config: &Config, _: &Wired) -> Result<Contract, Complaint> {
+        if config.cpus == 0 {
+            return Err(Complaint::new("cpus", "nothing is made without a core").help("give at least 1"));
+        }
         Ok(Contract {
             inputs: vec![Port::new("model", "model", "the card").by_meaning(card::MEANING)],
             outputs: vec![Port::new("weights", "weights", "a directory with `model.safetensors`, Hugging Face names")],
-            needs: Needs { cpus: 2, ..Needs::default() },
+            needs: Needs { cpus: config.cpus, ..Needs::default() },
             sort: Sort::Computed,
             ..Contract::default()
         })
@@ -116,7 +127,7 @@ pub fn write(path: &Path, card: &Card, seed: u64, mut progress: impl FnMut(u64) 
             progress(done);
         }
     }
-    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    file.flush()
 }
 
 fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {

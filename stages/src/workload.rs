@@ -48,6 +48,14 @@ impl StageKind for Workload {
     const NAME: &'static str = "workload";
     const ABOUT: &'static str = "requests from a trace, from prompts or from laws of arrival and length";
     const CODE: Code = Code { version: 1, modules: codes::WORKLOAD };
+    const EXAMPLE: &'static str = r#"requests = 400
+rate_per_s = 8.0
+seed = 7
+arrivals = { law = "poisson" }
+prompt_tokens = { law = "uniform", min = 16, max = 256 }
+output_tokens = { law = "uniform", min = 8, max = 64 }
+token_ids = "none"
+"#;
 
     fn contract(config: &Config, wired: &Wired) -> Result<Contract, Complaint> {
         config.check(wired)?;
@@ -186,9 +194,9 @@ fn untimed(config: &Config, timed: bool, label: &str) -> Result<(), StageError> 
 fn from_prompts(config: &Config, io: &Io, world: &World, report: &mut Report) -> Result<Vec<Draft>, StageError> {
     let source = io.input("prompts")?;
     let tokenizer = world.tokenizer.as_ref().ok_or_else(|| StageError::new("prompts are wired, and no tokenizer"))?;
-    let text = std::fs::read_to_string(&source.path)
-        .map_err(|e| StageError::new(format!("cannot read `{}`", source.label)).because(&e))?;
-    let prompts = prompts::read(&text, tokenizer, world.vocabulary).map_err(|fault| fault.of(&source.label))?;
+    let prompts = trace::text(&source.path)
+        .and_then(|text| prompts::read(&text, tokenizer, world.vocabulary))
+        .map_err(|fault| fault.of(&source.label))?;
     report.source = "prompts";
     if io.optional("trace").is_some() {
         return joined(config, io, world, report, &prompts);

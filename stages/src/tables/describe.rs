@@ -2,7 +2,22 @@
 
 use std::fmt::Write as _;
 
-use super::{Holds, Table};
+use super::{BATCHES, Holds, OPS, REQUESTS, RUN_REQUESTS, TOKENS, Table};
+
+/// What a port that holds this word carries, table by table; `None` where the word names no tables.
+pub fn carries(word: &str) -> Option<String> {
+    let tables: &[Table] = match word {
+        "requests" => &[REQUESTS],
+        "ops" => &[OPS],
+        "run" => &[RUN_REQUESTS, TOKENS, BATCHES],
+        _ => return None,
+    };
+    let mut out: Vec<String> = tables.iter().map(describe).collect();
+    if word == "run" {
+        out.push("meta.json: what ran, on what, with which knobs\n".to_owned());
+    }
+    Some(out.join("\n"))
+}
 
 /// The table's name, format and columns, one a line: name, type, meaning.
 pub fn describe(table: &Table) -> String {

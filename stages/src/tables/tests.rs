@@ -23,10 +23,10 @@ fn request(id: u32) -> Row {
             prompt_tokens,
             output_tokens: 1 + id % 7,
             prompt: (0..prompt_tokens).map(|t| t * 31 + id).collect(),
-            prefix_blocks: if id % 3 == 0 { Arc::from([u64::from(id), u64::MAX - 1]) } else { Arc::from([]) },
+            prefix_blocks: if id.is_multiple_of(3) { Arc::from([u64::from(id), u64::MAX - 1]) } else { Arc::from([]) },
             priority: -(id as i32),
         },
-        source: (id % 2 == 0).then(|| format!("row {id}")),
+        source: id.is_multiple_of(2).then(|| format!("row {id}")),
     }
 }
 
@@ -375,7 +375,81 @@ fn every_table_has_distinct_columns_and_is_described() {
             assert!(text.contains(column.name) && text.contains(column.about));
         }
     }
+    assert_eq!(carries("run").unwrap().matches("table ").count(), 3);
+    assert!(carries("requests").unwrap().contains("arrival_ns") && carries("verdict").is_none());
     let schema = write::schema(&TOKENS);
     assert_eq!(schema.field(4).data_type(), &DataType::UInt32);
     assert!(schema.field(4).is_nullable());
+}
+
+/// Files of format 1, as the first version wrote them. A format that changes gets a new number, and a new file here.
+#[test]
+fn yesterdays_files_are_still_read_and_still_mean_the_same() {
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tables");
+    let rows: Vec<Row> = (0..10).map(request).collect();
+    assert_eq!(read::<Row>(&data.join("requests-1.parquet")).unwrap(), rows);
+    assert_eq!(
+        meaning::hex(&data.join("requests-1.parquet")).unwrap(),
+        "a2df9749e7dd620a82e9bc2d9edec8dfd4c01326346ce3b6384a10152d8d6ccb"
+    );
+    assert_eq!(RunTables::read(&data.join("run-1")).unwrap(), run());
+    assert_eq!(read::<ops::Row>(&data.join("ops-1.parquet")).unwrap(), [ops_row(10.0), ops_row(1.0 / 3.0)]);
+}
+
+/// Writes the files of the test above; run it by name after a format got a new number.
+#[test]
+#[ignore = "writes tests/data/tables"]
+fn write_todays_files() {
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tables");
+    std::fs::create_dir_all(&data).unwrap();
+    let name = |table: Table| data.join(format!("{}-{}.parquet", table.name, table.format));
+    write(&name(REQUESTS), &[], &(0..10).map(request).collect::<Vec<_>>()).unwrap();
+    write(&name(OPS), &[], &[ops_row(10.0), ops_row(1.0 / 3.0)]).unwrap();
+    run().write(&data.join("run-1")).unwrap();
+}
+
+#[test]
+fn a_run_written_while_it_goes_on_is_the_same_directory_as_one_written_at_the_end() {
+    use super::run::{RunWriter, TokenIds};
+    use crate::infer::record::{self, Recorder};
+    use crate::infer::serve::Slice;
+    let directory = TempDir::new().unwrap();
+    let mut kept = record::Run::default();
+    let mut stream = RunWriter::create(&directory.path().join("stream"), TokenIds::Computed).unwrap();
+    let tell = |recorder: &mut dyn Recorder| {
+        for id in 0..3u32 {
+            let slices = [Slice { seq: id, context: 2 * id, tokens: 1, yields: true }; 2];
+            let (scheduled, end) = (Nanos(u64::from(id)), Nanos(u64::from(id) + 1));
+            let row = record::BatchRow {
+                batch_id: id,
+                scheduled,
+                start: scheduled,
+                end,
+                device: Nanos(1),
+                host: Nanos(0),
+                prefill_tokens: 0,
+                decode_tokens: 2,
+                kv_blocks_used: id,
+                running: 1,
+                waiting: 0,
+                preempted: 0,
+            };
+            recorder.batch(row, &slices);
+            recorder.token(record::TokenRow { request_id: id, token_index: 0, time: end, batch_id: id, token_id: 9 });
+        }
+        for id in 0..3u32 {
+            let row: record::RequestRow = (&RequestRow { id, ..run().requests[0].clone() }).into();
+            recorder.request(row);
+        }
+    };
+    tell(&mut kept);
+    tell(&mut stream);
+    stream.finish(&directory.path().join("stream"), &run().meta).unwrap();
+    let tables = RunTables::of(kept, TokenIds::Computed, run().meta);
+    tables.write(&directory.path().join("kept")).unwrap();
+    assert_eq!(RunTables::read(&directory.path().join("stream")).unwrap(), tables);
+    for name in ["requests.parquet", "tokens.parquet", "batches.parquet", "meta.json"] {
+        let bytes = |side: &str| std::fs::read(directory.path().join(side).join(name)).unwrap();
+        assert_eq!(bytes("stream"), bytes("kept"), "{name}");
+    }
 }

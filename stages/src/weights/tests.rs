@@ -103,7 +103,7 @@ fn the_kind_writes_a_directory_and_a_full_disk_is_an_error_that_says_so() {
     let source = Source { label: "model".to_owned(), path: model, digest: String::new() };
     let inputs = BTreeMap::from([("model".to_owned(), vec![source])]);
     let mut io = Io::detached(directory.path(), inputs, &["weights"]);
-    Weights::run(&Config { seed: 7 }, &mut io).unwrap();
+    Weights::run(&Config { seed: 7, cpus: 1 }, &mut io).unwrap();
     let bytes = std::fs::read(directory.path().join("out/weights").join(FILE)).unwrap();
     assert_eq!(bytes, written(&small(), 7));
     let full = write(Path::new("/dev/full"), &small(), 7, |_| ()).unwrap_err();

@@ -50,7 +50,6 @@ pub fn tokenizer(path: &Path, label: &str) -> Result<Tokenizer, StageError> {
 pub fn read(text: &str, tokenizer: &Tokenizer, vocabulary: Option<u32>) -> Result<Vec<Prompt>, Fault> {
     let mut prompts = Vec::new();
     let mut seen = BTreeSet::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = at as u64 + 1;
         let line: Line = serde_json::from_str(line).map_err(|e| {

@@ -42,7 +42,8 @@ impl Bench {
 
     fn run(&self, config: &str) -> Result<PathBuf, StageError> {
         let config: Config = toml::from_str(config).unwrap();
-        let wired = Wired { inputs: self.inputs.keys().cloned().collect() };
+        let mut wired = Wired::default();
+        wired.inputs.extend(self.inputs.keys().cloned());
         let contract = Workload::contract(&config, &wired).unwrap();
         for name in self.inputs.keys() {
             assert!(contract.inputs.iter().any(|port| port.name == *name), "{name}");
@@ -93,6 +94,13 @@ fn a_seed_gives_the_same_workload_on_every_machine() {
     ];
     insta::assert_snapshot!(all.join(" "), @"ff49d1ab6855e7e8 501edb9f924826aa 40b3e16a70f045b8 47f18691a791da73");
     assert_eq!(all[0], digest(&laws, gamma), "and again on this one");
+}
+
+#[test]
+fn the_example_resolves_without_anything_wired() {
+    let config: Config = toml::from_str(Workload::EXAMPLE).unwrap();
+    Workload::contract(&config, &Wired::default()).unwrap();
+    assert_eq!(Bench::new().rows(Workload::EXAMPLE).len(), 400);
 }
 
 #[test]
@@ -262,4 +270,45 @@ fn a_faulty_trace_is_an_error_of_the_stage_that_names_the_wire() {
     let bench = Bench::new().model().file("trace", "arrived_at,num_prefill_tokens,num_decode_tokens\n0.0,-3,4\n");
     let error = bench.refused("");
     assert_eq!(error.message, "`trace`, line 2, column `num_prefill_tokens`: `-3` is negative");
+}
+
+#[test]
+fn prompts_that_are_no_text_are_refused_with_their_line() {
+    let bench = Bench::new().file("tokenizer", prompts::tests::WORDS).file("prompts", "");
+    let path = bench.directory.path().join("prompts");
+    std::fs::write(path, b"{\"prompt_id\": \"a\", \"text\": \"rain\"}\n{\"prompt_id\": \"b\", \"text\": \"\xff\"}\n")
+        .unwrap();
+    assert_eq!(bench.refused("arrivals = { law = \"at-once\" }").message, "`prompts`, line 2: is not UTF-8");
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_refused_by_name() {
+    let bench = Bench::new().file("tokenizer", "{}").file("prompts", "{}");
+    let error = bench.refused("arrivals = { law = \"at-once\" }");
+    assert!(error.message.starts_with("cannot read the tokenizer `tokenizer`"), "{}", error.message);
+}
+
+#[test]
+fn the_predecessors_prompts_are_replayed_as_text_at_its_times() {
+    let bench = Bench::new()
+        .file("tokenizer", prompts::tests::WORDS)
+        .data("prompts", "predecessor/workload/prompts.jsonl")
+        .data("trace", "predecessor/workload");
+    let rows = bench.rows("");
+    assert_eq!(rows.len(), 12);
+    assert_eq!((rows[1].request.arrival.0, rows[1].request.output_tokens), (5_718_481, 12));
+    // "Explain what a cache line is." is seven words and signs to this tokenizer.
+    assert_eq!((rows[0].request.prompt.len(), rows[0].source.as_deref()), (7, Some("row 0 (p000)")));
+}
+
+#[test]
+fn as_many_rows_as_the_largest_public_trace_has_are_read() {
+    let mut text = String::from("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n");
+    for row in 0..1_430_000u32 {
+        text.push_str(&format!("{},ChatGPT,{},{},0,API log\n", row / 3, 1 + row % 900, row % 50));
+    }
+    let bench = Bench::new().file("trace", &text);
+    let rows = bench.run("token_ids = \"none\"").unwrap();
+    // Every fiftieth row has no output.
+    assert_eq!(Reader::<Row>::open(&rows).unwrap().rows(), 1_430_000 / 50 * 49);
 }

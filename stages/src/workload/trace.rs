@@ -46,6 +46,19 @@ pub enum Format {
     Plain,
 }
 
+/// The formats in words; columns are found by name and may have others beside them.
+pub const FORMATS: &str = "\
+azure              CSV: TIMESTAMP (wall clock), ContextTokens, GeneratedTokens
+mooncake           JSON lines: timestamp (ms), input_length, output_length, hash_ids (one for each 512 tokens)
+burstgpt           CSV: Timestamp (s), Request tokens, Response tokens (0 = failed, left out)
+vidur              CSV: arrived_at (s), num_prefill_tokens, num_decode_tokens
+lengths            CSV: num_prefill_tokens, num_decode_tokens; arrivals come from a law
+predecessor-trace  CSV: arrival_time_ns, num_prefill_tokens, num_decode_tokens
+predecessor        a directory: trace_lengths.csv and trace_intervals.csv, or trace.csv
+plain              CSV: prompt_tokens, output_tokens, and arrival_ns if there are arrivals
+A column prompt_id, where there is one, joins prompts wired beside the trace.
+";
+
 /// A trace as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
@@ -163,7 +176,7 @@ pub fn read(path: &Path, format: Format) -> Result<Trace, Fault> {
                     .help("wire the directory that holds `trace_lengths.csv` and `trace_intervals.csv`"));
             }
             Format::Mooncake => mooncake::read(&text)?,
-            Format::Auto if text.starts_with('{') => mooncake::read(&text)?,
+            Format::Auto if text.trim_start().starts_with('{') => mooncake::read(&text)?,
             _ => csv::read(&text, format)?,
         }
     };
@@ -178,8 +191,11 @@ pub fn read(path: &Path, format: Format) -> Result<Trace, Fault> {
     Ok(trace)
 }
 
-/// The file's text, without a byte-order mark and blank space at its beginning.
-fn text(path: &Path) -> Result<String, Fault> {
+/// The file's text, without a byte-order mark at its beginning.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8 (with the line).
+pub fn text(path: &Path) -> Result<String, Fault> {
     let bytes = std::fs::read(path).map_err(|e| Fault::new(format!("cannot be read: {e}")))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64;

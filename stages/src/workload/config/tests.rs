@@ -6,7 +6,9 @@ const LAWS: &str = "requests = 3\narrivals = { law = \"at-once\" }\ntoken_ids_be
     prompt_tokens = { law = \"fixed\", value = 4 }\noutput_tokens = { law = \"fixed\", value = 2 }\n";
 
 fn wired(inputs: &[&str]) -> Wired {
-    Wired { inputs: inputs.iter().map(|s| (*s).to_owned()).collect() }
+    let mut wired = Wired::default();
+    wired.inputs.extend(inputs.iter().map(|s| (*s).to_owned()));
+    wired
 }
 
 fn field(text: &str, inputs: &[&str]) -> String {
@@ -36,6 +38,27 @@ fn a_printed_configuration_is_read_back_the_same() {
         let printed = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&printed).unwrap(), config);
     }
+}
+
+#[test]
+fn whatever_passes_the_check_is_printed_and_read_back_the_same() {
+    use proptest::prelude::*;
+    let number = || prop_oneof![Just(f64::NAN), Just(0.1), Just(1e-300), any::<f64>(), 0.01..100.0];
+    let laws = prop_oneof![Just("poisson"), Just("gamma"), Just("fixed-interval"), Just("quantiles"), Just("at-once")];
+    proptest!(|(law in laws, rate in proptest::option::of(number()), scale in number(), cv in proptest::option::of(number()),
+                value in number(), seed in any::<u64>(), requests in proptest::option::of(any::<u32>()))| {
+        let mut config: Config = toml::from_str(LAWS).unwrap();
+        let law = serde_json::from_value(serde_json::json!({ "law": law, "quantiles": [[0, 0.5], [100, 2.5]] })).unwrap();
+        config.arrivals = Some(Arrivals { cv, ..law });
+        if let Some(arrivals) = &mut config.arrivals {
+            arrivals.quantiles = Some(vec![[0.0, 0.25], [100.0, value]]);
+        }
+        (config.rate_per_s, config.time_scale, config.seed, config.requests) = (rate, scale, seed, requests);
+        if config.check(&wired(&[])).is_ok() {
+            let printed = serde_json::to_string(&config).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Config>(&printed).unwrap(), config);
+        }
+    });
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::random::Stream;
 
 use super::quantiles::{Quantiles, Scale};
 
+/// Draws the seconds between two requests.
+type Gap = Box<dyn Fn(&mut Stream) -> f64>;
+
 /// A law of arrivals. The rate is the workload's `rate_per_s`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +61,9 @@ impl Arrivals {
     /// The field at fault, relative to this table.
     pub fn check(&self, rate_per_s: Option<f64>) -> Result<(), Complaint> {
         self.check_parameters()?;
+        if self.quantiles.is_some() {
+            self.gaps()?;
+        }
         match self.law {
             ArrivalLaw::AtOnce if rate_per_s.is_some() => {
                 Err(Complaint::new("law", "all requests arrive at once, and `rate_per_s` is set")
@@ -126,7 +132,7 @@ impl Arrivals {
     }
 
     /// Seconds between two requests, drawn again and again.
-    fn sampler(&self, rate_per_s: Option<f64>) -> Result<Box<dyn FnMut(&mut Stream) -> f64>, Complaint> {
+    fn sampler(&self, rate_per_s: Option<f64>) -> Result<Gap, Complaint> {
         self.check(rate_per_s)?;
         let mean = rate_per_s.map(|rate| 1.0 / rate);
         let unrated = || Complaint::new("law", "the law needs a rate");
@@ -163,7 +169,7 @@ pub fn draw_arrivals(
     count: usize,
     stream: &mut Stream,
 ) -> Result<Vec<Nanos>, Complaint> {
-    let mut gap = law.sampler(rate_per_s)?;
+    let gap = law.sampler(rate_per_s)?;
     let mut now = Nanos(0);
     let mut arrivals = Vec::with_capacity(count);
     for row in 0..count {

@@ -106,6 +106,9 @@ impl Lengths {
     /// The field at fault, relative to this table.
     pub fn check(&self) -> Result<(), Complaint> {
         self.check_parameters()?;
+        if self.quantiles.is_some() {
+            self.points()?;
+        }
         match self.law {
             LengthLaw::Zipf => self.zipf().map(|_| ()),
             _ => self.sampler().map(|_| ()),
@@ -144,9 +147,7 @@ impl Lengths {
                 sums.iter_mut().for_each(|sum| *sum /= total);
                 Ready::Zipf { min, sums }
             }
-            LengthLaw::Quantiles => {
-                Ready::Quantiles(Quantiles::new(self.quantiles.as_deref().unwrap_or(&[]), self.scale)?)
-            }
+            LengthLaw::Quantiles => Ready::Quantiles(self.points()?),
         };
         Ok(Sampler { law })
     }
@@ -170,6 +171,10 @@ impl Lengths {
             }
         }
         Ok(())
+    }
+
+    fn points(&self) -> Result<Quantiles, Complaint> {
+        Quantiles::new(self.quantiles.as_deref().unwrap_or(&[]), self.scale)
     }
 
     fn bounds(&self) -> Result<(u32, u32), Complaint> {

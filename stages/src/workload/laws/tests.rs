@@ -167,4 +167,7 @@ fn what_is_wrong_with_a_law_is_said_of_its_field() {
 #[test]
 fn quantiles_may_stand_by_when_the_command_line_chooses_another_law() {
     arrivals("law = \"poisson\"\nquantiles = [[0, 0.1], [100, 1.0]]").check(Some(1.0)).unwrap();
+    let faulty = "quantiles = [[0, 0.1], [100, nan]]";
+    assert_eq!(arrivals(&format!("law = \"poisson\"\n{faulty}")).check(Some(1.0)).unwrap_err().field, "quantiles");
+    assert_eq!(lengths(&format!("law = \"fixed\"\nvalue = 3\n{faulty}")).check().unwrap_err().field, "quantiles");
 }

@@ -1,0 +1,130 @@
+//! `command` stages: which tools enter the key, and what is run in the end.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Command as Process, Stdio};
+
+use crate::attempt::Place;
+use crate::command::{self, Command, Given, Identity};
+use crate::digest;
+use crate::graph::Stage;
+use crate::key::Tool;
+use crate::kind::{Port, StageError};
+use crate::launch::Work;
+use crate::memory::Memory;
+
+/// A probe that says more is cut: it goes into every key and record.
+const LONGEST_ANSWER: usize = 4096;
+
+/// Identities of programs that were asked for, each once in a run.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    known: HashMap<(Vec<String>, bool), Tool>,
+}
+
+impl Programs {
+    /// The tools of `stage` as they enter its key; none for a kind.
+    pub(super) fn tools(&mut self, stage: &Stage, memory: &Memory) -> Result<Vec<Tool>, StageError> {
+        let Some(command) = read(stage)? else { return Ok(Vec::new()) };
+        command.identities().into_iter().map(|identity| self.tool(identity, memory)).collect()
+    }
+
+    fn tool(&mut self, identity: Identity, memory: &Memory) -> Result<Tool, StageError> {
+        let name = match &identity {
+            Identity::Executable(word) => (vec![word.clone()], false),
+            Identity::Probe(words) => (words.clone(), true),
+        };
+        if let Some(tool) = self.known.get(&name) {
+            return Ok(tool.clone());
+        }
+        let tool = match identity {
+            Identity::Executable(word) => executable(word, memory)?,
+            Identity::Probe(words) => probe(&words)?,
+        };
+        self.known.insert(name, tool.clone());
+        Ok(tool)
+    }
+}
+
+/// The bytes of the program that `word` names.
+fn executable(word: String, memory: &Memory) -> Result<Tool, StageError> {
+    let path = find(&word).ok_or_else(|| {
+        StageError::new(format!("there is no program `{word}`")).help("install it, or see that it is in `PATH`")
+    })?;
+    let content = digest::content(&path, memory)
+        .map_err(|e| StageError::new(format!("cannot read the program `{word}`")).because(&e))?;
+    Ok(Tool::Executable(word, content.digest))
+}
+
+/// Where a word leads: itself if it is a path, else the first executable of that name in `PATH`.
+fn find(word: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    if word.contains('/') {
+        return Some(PathBuf::from(word)).filter(runs);
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(word)).find(runs)
+}
+
+/// What a program says of itself.
+fn probe(words: &[String]) -> Result<Tool, StageError> {
+    let name = words.join(" ");
+    let failed = |e: &dyn std::error::Error| StageError::new(format!("the probe `{name}` cannot be run")).because(e);
+    let mut process = Process::new(words.first().map_or("", String::as_str));
+    let output = process.args(words.iter().skip(1)).stdin(Stdio::null()).output().map_err(|e| failed(&e))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
+        return Err(StageError::new(format!("the probe `{name}` ended with {}: {said}", output.status)));
+    }
+    let mut said = output.stdout;
+    // Many programs tell their version on standard error.
+    said.extend(output.stderr);
+    said.truncate(LONGEST_ANSWER);
+    Ok(Tool::Probe(name, String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+/// Whether `stage` is another program and not a kind of this one.
+pub(super) fn is_command(stage: &Stage) -> bool {
+    stage.kind.name == command::NAME
+}
+
+/// The command of a `command` stage.
+fn read(stage: &Stage) -> Result<Option<Command>, StageError> {
+    if !is_command(stage) {
+        return Ok(None);
+    }
+    let read = serde::Deserialize::deserialize(&stage.config);
+    read.map(Some).map_err(|e: serde_json::Error| StageError::new("cannot read the command back").because(&e))
+}
+
+/// What runs for `stage`.
+pub(super) fn work(stage: &Stage, cpus: u16) -> Result<Work, StageError> {
+    let Some(command) = read(stage)? else { return Ok(Work::Kind) };
+    let given: Vec<Given<'_>> = stage
+        .inputs
+        .iter()
+        .map(|wire| {
+            let port = &stage.contract.inputs[wire.port];
+            Given { name: &port.name, list: port.many.then_some(wire.from.len()) }
+        })
+        .collect();
+    let mut environment = command.environment(&given, cpus);
+    for name in &command.pass_env {
+        // What is declared by value counts more than what is passed on by name.
+        if let (false, Ok(value)) = (environment.contains_key(name), std::env::var(name)) {
+            environment.insert(name.clone(), value);
+        }
+    }
+    Ok(Work::Command { argv: command.words(&given, cpus), environment })
+}
+
+/// Where the outputs of `stage` are to appear.
+pub(super) fn places(stage: &Stage) -> Vec<Place> {
+    let command = read(stage).ok().flatten();
+    let below = |port: &Port| {
+        let output = command.as_ref().and_then(|command| command.outputs.get(port.name.as_ref()));
+        output.map_or_else(|| port.name.to_string(), |output| output.path.clone())
+    };
+    let place = |port: &Port| Place { port: port.name.to_string(), below: below(port), meaning: port.meaning };
+    stage.contract.outputs.iter().map(place).collect()
+}

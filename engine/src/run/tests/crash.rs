@@ -1,0 +1,101 @@
+//! Killed at every named place, then run again: the same answers, and no lie in the cache.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::Stop;
+use crate::testing::{Asked, From, Project, Size, Sketch, Toy, facts, processes, word};
+
+/// Every place in engine and stage at which a process can be made to die.
+const ENGINE: &[&str] = &[
+    "attempt.manifest",
+    "commit.hashed",
+    "commit.blob",
+    "commit.blobs",
+    "commit.record",
+    "memory.append",
+    "publish.temporary",
+    "reserved",
+    "results.link",
+];
+const STAGE: &[&str] = &["exec.begun", "exec.outputs", "exec.outcome", "exec.concluded"];
+
+fn sketch(root: &Path) -> Sketch {
+    let mut sketch = Sketch::new(root);
+    sketch.toy("small", word("s"), &[]);
+    sketch.toy("large", Toy { size: Size::Large, ..word("l") }, &[From::Stage("small")]);
+    sketch.toy("tree", Toy { size: Size::Tree, ..word("t") }, &[From::Stage("large")]);
+    sketch.toy("last", word("e"), &[From::Stage("tree"), From::Stage("small")]);
+    sketch
+}
+
+fn project_at(root: &Path) -> Project {
+    Project::at(root)
+}
+
+/// Not a test but an engine in a process of its own, which dies where `PIPE_FAULT` says.
+#[test]
+fn engine() {
+    let Some(root) = std::env::var_os("PIPE_TEST_ROOT") else { return };
+    let project = project_at(Path::new(&root));
+    if std::env::var_os("PIPE_TEST_PROCESSES").is_some() {
+        project.run_with(&sketch(&project.root), &Asked::default(), &facts(), &processes(), &Stop::new()).unwrap();
+    } else {
+        project.run(&sketch(&project.root));
+    }
+}
+
+/// Runs an engine that dies at `place`. Whether it did.
+fn die(project: &Project, place: &str) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["run::tests::crash::engine", "--exact", "--quiet"]);
+    command.env("PIPE_TEST_ROOT", &project.root).env("PIPE_FAULT", place);
+    let output = command.output().unwrap();
+    output.status.signal() == Some(9)
+}
+
+fn answers(project: &Project) -> Vec<String> {
+    ["small", "large", "tree", "last"].map(|stage| project.result(stage)).to_vec()
+}
+
+#[test]
+fn an_engine_killed_anywhere_is_made_good_by_the_next() {
+    let healthy = Project::new();
+    healthy.run(&sketch(&healthy.root));
+    let expected = answers(&healthy);
+    for place in ENGINE {
+        let project = Project::new();
+        let mut deaths = 0;
+        // Each engine gets a stage further at most places, so a few in a row die at different stages.
+        while deaths < 5 && die(&project, place) {
+            deaths += 1;
+            let damaged = project.store().verify(&mut |_, _| {}).unwrap().damaged;
+            assert_eq!(damaged, [], "after dying at {place}");
+        }
+        assert!(deaths > 0, "nobody comes to {place}");
+        let seen = project.run(&sketch(&project.root));
+        assert_eq!(seen.finished.exit, 0, "after dying at {place}: {seen:?}");
+        assert_eq!(answers(&project), expected, "after dying at {place}");
+        assert_eq!(project.run(&sketch(&project.root)).started(), [""; 0], "after dying at {place}");
+        // What is left of reservations is no obstacle; gc finds it.
+        assert!(project.run(&sketch(&project.root)).warnings().is_empty(), "after dying at {place}");
+    }
+}
+
+#[test]
+fn a_stage_killed_anywhere_before_its_outcome_failed_and_after_it_is_good() {
+    for place in STAGE {
+        let project = Project::new();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["run::tests::crash::engine", "--exact", "--quiet"]);
+        command.env("PIPE_TEST_ROOT", &project.root).env("PIPE_FAULT", place).env("PIPE_TEST_PROCESSES", "1");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let records = project.cached("records").len();
+        let expected = if *place == "exec.concluded" { 4 } else { 0 };
+        assert_eq!(records, expected, "{place}");
+        let seen = project.run(&sketch(&project.root));
+        assert_eq!((seen.finished.exit, seen.started().len()), (0, 4 - expected), "{place}");
+    }
+}

@@ -1,0 +1,415 @@
+//! Where results are kept: a directory that may be shared, holding only immutable files named by content or by key,
+//! and hints. A lookup that misses reserves; only the reservation can commit.
+//!
+//! ```text
+//! CACHEDIR.TAG  format  salt
+//! blobs/ab/<digest>     outputs of 4 KiB and more, and trees; read-only
+//! records/ab/<key>      what came of a key; small outputs are inside
+//! reserved/<key>        who computes it now: advice with a heartbeat, never data
+//! roots/ pins/          keys that gc keeps
+//! attempts/             scratch; kept when failed
+//! trash/                what gc swept and what was found damaged, until its grace ends
+//! ```
+//! It does not know pipelines or processes. The record is the commit point: a crash leaves litter, never a lie. No lock
+//! is needed for correctness on any file system: files appear whole under their names, by link or rename from a
+//! temporary file in the same directory, and what is under a name never changes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::attempt::Finished;
+use crate::digest::{Digest, DigestError, Shape};
+use crate::fault;
+use crate::key::Key;
+
+mod blob;
+pub mod gc;
+mod publish;
+pub mod record;
+mod reserve;
+pub mod verify;
+
+pub use record::{Artifact, Inline, Made, Meant, Record};
+pub(crate) use reserve::HEARTBEAT;
+pub use reserve::{Reserved, Who};
+
+#[cfg(test)]
+mod tests;
+
+/// The layout's number, in the file `format`.
+const FORMAT: &str = "pipe cache 1\n";
+/// The first 43 bytes are the signature that <https://bford.info/cachedir/> asks for.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of `pipe`. Back-ups may leave it out: all of it can be computed again.\n";
+/// Outputs smaller than this are kept inside the record: one file less for each.
+pub const INLINE_BYTES: u64 = 4096;
+
+/// Why the store cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refuses.
+    #[error("cannot {doing} `{}`", path.display())]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another layout.
+    #[error("the cache `{}` has the format {found:?}, and this program knows {FORMAT:?}", path.display())]
+    Format {
+        /// The cache.
+        path: PathBuf,
+        /// What its file `format` says.
+        found: String,
+    },
+    /// An output cannot be kept.
+    #[error("cannot keep the output `{port}`")]
+    Output {
+        /// Its port.
+        port: String,
+        /// Why not.
+        source: DigestError,
+    },
+    /// An output cannot be digested by the meaning that was declared for it.
+    #[error("the output `{port}` cannot be read as {meaning}: {message}")]
+    Meaning {
+        /// Its port.
+        port: String,
+        /// The meaning's name.
+        meaning: &'static str,
+        /// What its reader said.
+        message: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        let StoreError::Io { source, path, .. } = self else { return None };
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Some("free some space, with `pipe gc` for example, or name another cache with `--cache`".to_owned())
+            }
+            ErrorKind::ReadOnlyFilesystem => {
+                Some("the cache is on a read-only file system: name another with `--cache`".to_owned())
+            }
+            ErrorKind::PermissionDenied => Some(format!(
+                "`{}` must be writable for you; a shared cache wants a common group and mode 2775 on its directories",
+                path.parent().unwrap_or(path).display()
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Turns an I/O error into ours.
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { doing, path, source }
+}
+
+/// A directory of results.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    salt: String,
+    /// Makes the names of temporary files different within this process.
+    next: AtomicU64,
+}
+
+/// What the store answers to a key.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A record answers.
+    Hit(Box<Record>),
+    /// Nothing does, and the asker may compute it.
+    Miss(Reserved),
+    /// Somebody computes it: wait, and take theirs.
+    Busy(Who),
+}
+
+/// What a record answers with, and what was wrong with it if nothing.
+#[derive(Debug)]
+pub enum Found {
+    /// A good record whose blobs are there.
+    Record(Box<Record>),
+    /// There is none.
+    Nothing,
+    /// There was one and it is no good: in what way. It was moved aside where that was possible.
+    Damaged(String),
+}
+
+impl Store {
+    /// Opens the store at `root` (made absolute), making what is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is of another format.
+    pub fn open(root: &Path) -> Result<Store, StoreError> {
+        std::fs::create_dir_all(root).map_err(failed("make the cache directory", root))?;
+        let root = root.canonicalize().map_err(failed("find the cache directory", root))?;
+        let store = Store { root, salt: String::new(), next: AtomicU64::new(0) };
+        store.check_format()?;
+        for directory in ["blobs", "records", "reserved", "roots", "pins", "attempts", "trash"] {
+            let path = store.root.join(directory);
+            if !path.is_dir() {
+                std::fs::create_dir_all(&path).map_err(failed("make", &path))?;
+            }
+        }
+        let salt = store.root.join("salt");
+        let salt = match std::fs::read_to_string(&salt) {
+            Ok(text) => text.trim().to_owned(),
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(failed("read", &salt)(e)),
+        };
+        Ok(Store { salt, ..store })
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("format");
+        match std::fs::read_to_string(&path) {
+            Ok(found) if found == FORMAT => Ok(()),
+            Ok(found) => Err(StoreError::Format { path: self.root.clone(), found }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.publish(&self.root.join("CACHEDIR.TAG"), TAG.as_bytes())?;
+                self.publish(&path, FORMAT.as_bytes())?;
+                Ok(())
+            }
+            Err(e) => Err(failed("read", &path)(e)),
+        }
+    }
+
+    /// Its directory, absolute, without links.
+    pub fn directory(&self) -> &Path {
+        &self.root
+    }
+
+    /// Enters every key: change the file `salt` to disown all records at once.
+    pub fn salt(&self) -> &str {
+        &self.salt
+    }
+
+    /// Where attempts are made.
+    pub fn attempts(&self) -> PathBuf {
+        self.root.join("attempts")
+    }
+
+    /// Where the blob `digest` lies, if it is there.
+    pub fn blob(&self, digest: Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join("blobs").join(&name[..2]).join(name)
+    }
+
+    pub(crate) fn record_path(&self, key: Key) -> PathBuf {
+        let name = key.to_string();
+        self.root.join("records").join(&name[..2]).join(name)
+    }
+
+    /// What a record says of `key`. Its blobs are seen to be there and to have the right size.
+    ///
+    /// # Errors
+    /// When the store cannot be read at all (a record that cannot be used is no error).
+    pub fn find(&self, key: Key) -> Result<Found, StoreError> {
+        let path = self.record_path(key);
+        let bytes = match read_patiently(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+                return Ok(Found::Damaged(format!("the record `{}` cannot be read: {e}", path.display())));
+            }
+            Err(e) => return Err(failed("read the record", &path)(e)),
+        };
+        let trouble = match Record::parse(&bytes, key) {
+            Ok(record) => match self.blobs_trouble(&record) {
+                None => return Ok(Found::Record(Box::new(record))),
+                Some(trouble) => trouble,
+            },
+            Err(trouble) => format!("the record `{}` is damaged: {trouble}", path.display()),
+        };
+        self.set_aside(&path);
+        Ok(Found::Damaged(trouble))
+    }
+
+    /// What is wrong with the blobs that `record` names: nothing, or the first trouble. A blob of a wrong size is
+    /// moved aside.
+    fn blobs_trouble(&self, record: &Record) -> Option<String> {
+        record.outputs.iter().find_map(|(port, artifact)| {
+            if artifact.inline.is_some() {
+                return None;
+            }
+            let path = self.blob(artifact.digest);
+            let trouble = self.blob_trouble(&path, artifact.shape, artifact.bytes)?;
+            Some(format!("the output `{port}` of record {} {trouble}", record.key.0.short()))
+        })
+    }
+
+    /// A record for `key`, or the right to make one, or word of who is at it. `again` asks to compute it although
+    /// there may be a record.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn lookup(&self, key: Key, who: &Who, purpose: Purpose) -> Result<(Lookup, Option<String>), StoreError> {
+        let mut warning = None;
+        if purpose == Purpose::Answer {
+            match self.find(key)? {
+                Found::Record(record) => return Ok((Lookup::Hit(record), None)),
+                Found::Nothing => {}
+                Found::Damaged(trouble) => warning = Some(trouble),
+            }
+        }
+        let reserved = self.reserve(key, who)?;
+        // Somebody may have answered and gone between the two.
+        if purpose == Purpose::Answer
+            && matches!(reserved, Lookup::Miss(_))
+            && let Found::Record(record) = self.find(key)?
+        {
+            return Ok((Lookup::Hit(record), warning));
+        }
+        Ok((reserved, warning))
+    }
+
+    /// Keeps what an attempt made: its outputs become blobs, then the record is written, which is the moment at which
+    /// the key is answered. If somebody else's record came first, theirs is returned and stands.
+    ///
+    /// # Errors
+    /// When an output cannot be kept or the store cannot be written; the key then stays unanswered.
+    pub fn commit(&self, reserved: Reserved, finished: Finished, purpose: Purpose) -> Result<Record, StoreError> {
+        let mut outputs = BTreeMap::new();
+        for output in &finished.outputs {
+            let artifact = self.keep(output)?;
+            outputs.insert(output.port.clone(), artifact);
+            fault::point("commit.blob");
+        }
+        fault::point("commit.blobs");
+        let record = Record {
+            format: record::FORMAT,
+            key: reserved.key(),
+            kind: finished.kind,
+            sort: finished.sort,
+            outputs,
+            usage: finished.usage,
+            made: finished.made,
+            circumstances: finished.circumstances,
+            gate: finished.gate,
+            log_tail: finished.log_tail,
+            text: finished.text,
+        };
+        let kept = self.publish_record(record, purpose)?;
+        fault::point("commit.record");
+        drop(reserved);
+        Ok(kept)
+    }
+
+    fn publish_record(&self, record: Record, purpose: Purpose) -> Result<Record, StoreError> {
+        let path = self.record_path(record.key);
+        if purpose == Purpose::Another && path.exists() {
+            // The older measurement stays beside the newer, under a name that no key has.
+            let older = path.with_extension(self.unique("older"));
+            std::fs::rename(&path, &older).map_err(failed("move the older record aside as", &older))?;
+        }
+        for _ in 0..3 {
+            if self.publish(&path, &record.print())? {
+                return Ok(record);
+            }
+            match self.find(record.key)? {
+                Found::Record(theirs) => return Ok(*theirs),
+                // It was no good and has been moved aside, or somebody swept it: ours may go there now.
+                Found::Damaged(_) | Found::Nothing => {}
+            }
+        }
+        // What stands there is no good and cannot be moved (it is not ours): our result is true all the same.
+        Ok(record)
+    }
+
+    /// Keeps a record whose outputs are in the store already, under another key than it was made for.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn adopt(&self, record: Record) -> Result<Record, StoreError> {
+        self.publish_record(record, Purpose::Answer)
+    }
+
+    /// All records that were made for `key`: the one that answers first, then earlier ones.
+    pub fn all(&self, key: Key) -> Vec<Record> {
+        let path = self.record_path(key);
+        let mut paths = vec![path.clone()];
+        let prefix = format!("{key}.");
+        if let Some(entries) = path.parent().and_then(|p| std::fs::read_dir(p).ok()) {
+            let older = entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
+            paths.extend(older.map(|e| e.path()));
+        }
+        let mut records: Vec<Record> = paths
+            .iter()
+            .filter_map(|p| read_patiently(p).ok())
+            .filter_map(|bytes| Record::parse(&bytes, key).ok())
+            .collect();
+        if records.len() > 1 {
+            records[1..].sort_by(|a, b| b.made.at.cmp(&a.made.at));
+        }
+        records
+    }
+
+    /// The bytes of a file that was kept.
+    ///
+    /// # Errors
+    /// When the blob is gone, or is not what its name says.
+    pub fn read(&self, artifact: &Artifact) -> Result<Vec<u8>, StoreError> {
+        if let Some(inline) = &artifact.inline {
+            return Ok(inline.bytes());
+        }
+        let path = self.blob(artifact.digest);
+        let bytes = read_patiently(&path).map_err(failed("read the blob", &path))?;
+        if Digest::of(&bytes) != artifact.digest && artifact.shape == Shape::File {
+            let wrong = std::io::Error::new(ErrorKind::InvalidData, "its bytes are not what its name says");
+            return Err(failed("use the blob", &path)(wrong));
+        }
+        Ok(bytes)
+    }
+
+    /// Moves what is damaged out of the way, into the trash. Best effort: where it cannot be moved it stays, and is
+    /// found damaged again.
+    pub(crate) fn set_aside(&self, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let mut aside = OsString::from(self.unique("damaged"));
+        aside.push("-");
+        aside.push(name);
+        let _ = std::fs::rename(path, self.root.join("trash").join(aside));
+    }
+
+    /// A word that no other process or thread uses.
+    pub(crate) fn unique(&self, word: &str) -> String {
+        let host = rustix::system::uname();
+        let node = Digest::of(host.nodename().to_bytes()).short();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{word}-{node}-{}-{now:x}-{n}", std::process::id())
+    }
+}
+
+/// Why a key is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A record will do.
+    Answer,
+    /// It is to be computed even if there is one; the new record takes its place and the old one stays beside it.
+    Another,
+}
+
+/// Reads a file of the store. A network file system may fail a read of a file that was just replaced; such errors are
+/// tried again before they are believed.
+pub(crate) fn read_patiently(path: &Path) -> std::io::Result<Vec<u8>> {
+    const EREMOTEIO: i32 = 121;
+    const EIO: i32 = 5;
+    const ESTALE: i32 = 116;
+    let mut tries = 0;
+    loop {
+        match std::fs::read(path) {
+            Err(e) if tries < 3 && matches!(e.raw_os_error(), Some(EREMOTEIO | EIO | ESTALE)) => tries += 1,
+            other => return other,
+        }
+    }
+}

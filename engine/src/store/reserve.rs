@@ -1,0 +1,151 @@
+//! Who computes what just now. Advice with a heartbeat: it saves work and is never needed to be right. On a file
+//! system where it lies, two compute the same thing and the first record stands.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lookup, Store, StoreError, failed};
+use crate::fault;
+use crate::key::Key;
+
+/// A holder that has been silent for so long is taken for dead. Longer than a server is expected to freeze.
+pub(crate) const SILENCE: Duration = Duration::from_secs(90);
+/// How often a holder shows that it lives.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Somebody who computes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// Their host.
+    pub host: String,
+    /// This start of their host, so that a process number means something.
+    pub boot: String,
+    /// Their engine's process.
+    pub pid: u32,
+    /// Their run.
+    pub run: String,
+    /// Their stage.
+    pub stage: String,
+}
+
+impl Who {
+    /// This process, for `stage` of `run`.
+    pub fn here(run: &str, stage: &str) -> Who {
+        let uname = rustix::system::uname();
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap_or_default();
+        Who {
+            host: uname.nodename().to_string_lossy().into_owned(),
+            boot: boot.to_owned(),
+            pid: std::process::id(),
+            run: run.to_owned(),
+            stage: stage.to_owned(),
+        }
+    }
+
+    /// Whether it is a process of this very machine that has ended.
+    fn is_known_dead(&self) -> bool {
+        let here = Who::here("", "");
+        let same_machine = !self.boot.is_empty() && (&self.host, &self.boot) == (&here.host, &here.boot);
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        same_machine && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    }
+}
+
+/// The right to compute a key and to write its record; given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    key: Key,
+    path: PathBuf,
+    words: Vec<u8>,
+}
+
+impl Reserved {
+    /// The key it is for.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Shows that the holder lives: the file's time moves, by its server's clock.
+    pub fn beat(&self) {
+        // Written anew and not touched: that works also for who may write a file but does not own it.
+        let _ = std::fs::OpenOptions::new().write(true).open(&self.path).and_then(|mut f| {
+            use std::io::Write;
+            f.write_all(&self.words)
+        });
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // Only ours: somebody may have taken us for dead.
+        if std::fs::read(&self.path).is_ok_and(|words| words == self.words) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Store {
+    /// Reserves `key`, or says who holds it.
+    pub(super) fn reserve(&self, key: Key, who: &Who) -> Result<Lookup, StoreError> {
+        let path = self.root.join("reserved").join(key.to_string());
+        let words = serde_json::to_vec(who).expect("a reservation has string keys only");
+        for _ in 0..4 {
+            if self.publish_as(&path, &words, 0o644)? {
+                fault::point("reserved");
+                return Ok(Lookup::Miss(Reserved { key, path, words }));
+            }
+            match self.holder(&path)? {
+                Some(holder) => return Ok(Lookup::Busy(holder)),
+                // Dead: moved away by name, so that of two who find it dead one removes it.
+                None => {
+                    let aside = self.root.join("trash").join(self.unique("reserved"));
+                    match std::fs::rename(&path, &aside) {
+                        Ok(()) => drop(std::fs::remove_file(&aside)),
+                        Err(e) if e.kind() == ErrorKind::NotFound => {}
+                        Err(_) => break,
+                    }
+                }
+            }
+        }
+        // Advice that cannot be written or removed is no reason not to compute.
+        Ok(Lookup::Miss(Reserved { key, path: PathBuf::new(), words }))
+    }
+
+    /// Who lives and holds the reservation at `path`.
+    fn holder(&self, path: &Path) -> Result<Option<Who>, StoreError> {
+        let Ok(words) = super::read_patiently(path) else { return Ok(None) };
+        let Ok(metadata) = std::fs::File::open(path).and_then(|f| f.metadata()) else { return Ok(None) };
+        let silent = self.server_seconds()?.saturating_sub(metadata.mtime());
+        let holder: Option<Who> = serde_json::from_slice(&words).ok();
+        Ok(holder.filter(|who| silent < SILENCE.as_secs() as i64 && !who.is_known_dead()))
+    }
+
+    /// Whether somebody holds a reservation for `key`, seen by listing: asking for a name in vain makes a network
+    /// client blind to it for half a minute.
+    pub fn is_reserved(&self, key: Key) -> bool {
+        listed(&self.root.join("reserved"), &key.to_string())
+    }
+
+    /// Whether there is a record of `key`, seen by listing.
+    pub fn has_record(&self, key: Key) -> bool {
+        let path = self.record_path(key);
+        path.parent().is_some_and(|shard| listed(shard, &key.to_string()))
+    }
+
+    /// Now, by the clock of the store's own file system, seconds since 1970.
+    pub(super) fn server_seconds(&self) -> Result<i64, StoreError> {
+        let path = self.root.join("reserved").join(self.unique(".clock"));
+        let now = std::fs::File::create_new(&path).and_then(|f| f.metadata()).map_err(failed("write", &path));
+        let _ = std::fs::remove_file(&path);
+        Ok(now?.mtime())
+    }
+}
+
+fn listed(directory: &Path, name: &str) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|e| e.file_name() == name))
+}

@@ -1,0 +1,62 @@
+//! Sequences whose ids and blocks are given by hand, and steps made of them.
+
+use stages::device::cuda::{CudaBackend, CudaError, Engine};
+use stages::infer::serve::{Backend, Batch, Sequences, Slice, Timing};
+
+/// What a backend may ask, as vectors.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) blocks: Vec<Vec<u32>>,
+    pub(crate) ids: Vec<Vec<u32>>,
+}
+
+impl Script {
+    /// `sequences` sequences with room for `tokens` tokens each, their blocks scattered over the pool.
+    pub(crate) fn scattered(lengths: &[usize], block_tokens: usize, blocks: usize) -> Script {
+        let mut free: Vec<u32> = (0..blocks as u32).collect();
+        // A stride that shares no factor with a power of two spreads neighbours.
+        free.sort_by_key(|b| b.wrapping_mul(2_654_435_761) >> 7);
+        let mut free = free.into_iter();
+        let mut take = |length: &usize| (&mut free).take(length.div_ceil(block_tokens)).collect::<Vec<u32>>();
+        Script { blocks: lengths.iter().map(&mut take).collect(), ids: vec![Vec::new(); lengths.len()] }
+    }
+
+    /// Sets the ids of a slice and gives the slice.
+    pub(crate) fn slice(&mut self, seq: usize, context: usize, ids: &[u32], yields: bool) -> Slice {
+        self.ids[seq] = ids.to_vec();
+        Slice { seq: seq as u32, context: context as u32, tokens: ids.len() as u32, yields }
+    }
+
+    /// A decode whose id only the card knows.
+    pub(crate) fn next(&mut self, seq: usize, context: usize) -> Slice {
+        self.ids[seq].clear();
+        Slice { seq: seq as u32, context: context as u32, tokens: 1, yields: true }
+    }
+}
+
+impl Sequences for Script {
+    fn blocks(&self, seq: u32) -> &[u32] {
+        &self.blocks[seq as usize]
+    }
+    fn token_ids(&self, seq: u32) -> &[u32] {
+        &self.ids[seq as usize]
+    }
+}
+
+/// One step, waited for; tokens in batch order.
+pub(crate) fn step(
+    backend: &mut CudaBackend,
+    script: &Script,
+    slices: Vec<Slice>,
+) -> Result<(Vec<u32>, Timing), CudaError> {
+    let mut tokens = Vec::new();
+    backend.submit(&Batch { slices }, script)?;
+    let timing = backend.collect(&mut tokens)?;
+    Ok((tokens, timing))
+}
+
+/// Logits of every yielding slice of the step just collected.
+pub(crate) fn logits(backend: &CudaBackend, outputs: usize) -> Result<Vec<Vec<f32>>, CudaError> {
+    let engine: &Engine = backend.engine();
+    backend.last_step().order[..outputs].iter().map(|place| engine.logits(*place as usize)).collect()
+}
