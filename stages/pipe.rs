@@ -6,8 +6,13 @@ use std::process::ExitCode;
 use engine::kind::Program;
 use stages::tables::{BATCHES, OPS, REQUESTS, RUN_REQUESTS, TOKENS, Table};
 
-static PROGRAM: Program =
-    Program { kinds: stages::kinds::KINDS, meanings: &[], verbs: &[], version: env!("CARGO_PKG_VERSION"), carries };
+static PROGRAM: Program = Program {
+    kinds: stages::kinds::KINDS,
+    meanings: &[],
+    verbs: &[stages::export::VERB],
+    version: env!("CARGO_PKG_VERSION"),
+    carries,
+};
 
 fn main() -> ExitCode {
     engine::cli::main(&PROGRAM)
