@@ -21,5 +21,5 @@ pub mod weights;
 
 pub use backend::CudaBackend;
 pub use driver::Device;
-pub use engine::{Engine, Limits};
+pub use self::engine::{Engine, Limits};
 pub use error::CudaError;

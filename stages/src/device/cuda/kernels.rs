@@ -1,5 +1,6 @@
 //! The kernels of a model's shape: their text, the options that fit it to a shape and a card, and their launches.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::model::card::{Card, Dtype};
@@ -21,11 +22,12 @@ const HELD_PIECES_MAX: usize = 16;
 const NARROW_SHARED_MAX: usize = 128 << 10;
 
 /// Every file of kernels, in the order in which it is compiled.
-pub const FILES: [(&str, &str); 4] = [
+pub const FILES: [(&str, &str); 5] = [
     ("token.cu", include_str!("kernels/token.cu")),
     ("decode.cu", include_str!("kernels/decode.cu")),
     ("prefill.cu", include_str!("kernels/prefill.cu")),
     ("narrow.cu", include_str!("kernels/narrow.cu")),
+    ("prefill_group.cu", include_str!("kernels/prefill_group.cu")),
 ];
 const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
@@ -159,8 +161,8 @@ impl Cuts {
     }
 }
 
-/// The sources of a shape, with their options; `narrow.cu` only where the shape allows it.
-pub fn sources(d: &Dimensions) -> Vec<Source> {
+/// The sources of a shape for a card, with their options: without what the shape or the card does not allow.
+pub fn sources(d: &Dimensions, architecture: &str) -> Vec<Source> {
     let cuts = Cuts::of(d);
     let mut options: Vec<String> = [
         ("HIDDEN", d.hidden),
@@ -183,6 +185,11 @@ pub fn sources(d: &Dimensions) -> Vec<Source> {
     }
     let wanted = FILES.iter().filter(|(file, _)| *file != "narrow.cu" || cuts.is_some());
     wanted.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
+}
+
+/// Whether the prefill attention by warpgroup instructions is there.
+fn has_group_prefill(d: &Dimensions, architecture: &str) -> bool {
+    architecture == "sm_90a" && d.head_dim == 128
 }
 
 /// Where the pieces of a step's description go, as in `kernels/token.cu`.
@@ -261,16 +268,15 @@ impl Kernels {
     /// When NVRTC is missing or a kernel does not fit the card.
     pub fn load(device: &Rc<Device>, d: Dimensions, cache: &Cache) -> Result<Kernels, CudaError> {
         let architecture = device.architecture();
-        let modules: Vec<Rc<Module>> = sources(&d)
-            .iter()
-            .map(|source| Module::load(device, &cubin(source, &architecture, cache)?))
-            .collect::<Result<_, _>>()?;
+        let mut modules = HashMap::new();
+        for source in sources(&d, &architecture) {
+            modules.insert(source.file, Module::load(device, &cubin(&source, &architecture, cache)?)?);
+        }
         let row = d.head_dim * 2;
         let decode_shared = DECODE_WARPS * (DECODE_STAGES * 2 * TILE_TOKENS * row + d.group() * row);
-        let prefill_shared = (QUERIES + 4 * KEYS) * row;
         let narrow = match Cuts::of(&d) {
             Some(cuts) => {
-                let function = |name, cut: Cut| modules[3].function(name, cut.shared_bytes as u32);
+                let function = |name, cut: Cut| modules["narrow.cu"].function(name, cut.shared_bytes as u32);
                 let functions = [
                     function("narrow_qkv", cuts.qkv)?,
                     function("narrow_o", cuts.o)?,
@@ -281,16 +287,22 @@ impl Kernels {
             }
             None => None,
         };
+        let attend_prefill = if has_group_prefill(&d, &architecture) {
+            modules["prefill_group.cu"].function("attend_prefill_group", (1024 + 5 * QUERIES * row) as u32)?
+        } else {
+            modules["prefill.cu"].function("attend_prefill", ((QUERIES + 4 * KEYS) * row) as u32)?
+        };
+        let token = &modules["token.cu"];
         Ok(Kernels {
             d,
             decode_blocks: 2 * device.multiprocessors,
-            begin_step: modules[0].function("begin_step", 0)?,
-            rms_norm: modules[0].function("rms_norm", 0)?,
-            rotate_and_cache: modules[0].function("rotate_and_cache", 0)?,
-            silu_multiply: modules[0].function("silu_multiply", 0)?,
-            greatest: modules[0].function("greatest", 0)?,
-            attend_decode: modules[1].function("attend_decode", decode_shared as u32)?,
-            attend_prefill: modules[2].function("attend_prefill", prefill_shared as u32)?,
+            begin_step: token.function("begin_step", 0)?,
+            rms_norm: token.function("rms_norm", 0)?,
+            rotate_and_cache: token.function("rotate_and_cache", 0)?,
+            silu_multiply: token.function("silu_multiply", 0)?,
+            greatest: token.function("greatest", 0)?,
+            attend_decode: modules["decode.cu"].function("attend_decode", decode_shared as u32)?,
+            attend_prefill,
             narrow,
         })
     }
