@@ -51,8 +51,17 @@ fn the_golden_keys_have_not_moved() {
     let names: Vec<&str> = text.lines().filter_map(|line| line.split('\t').next()).collect();
     let not_config: Vec<&str> = names.iter().filter(|name| !name.starts_with("config")).copied().collect();
     let expected = [
-        "format", "kind", "code.version", "code.module.toy", "input.a.0", "input.z.0", "input.z.1", "oracle.host",
-        "tool.sort", "probe.cc --version", "salt",
+        "format",
+        "kind",
+        "code.version",
+        "code.module.toy",
+        "input.a.0",
+        "input.z.0",
+        "input.z.1",
+        "oracle.host",
+        "tool.sort",
+        "probe.cc --version",
+        "salt",
     ];
     assert_eq!(not_config, expected);
 }
