@@ -183,8 +183,13 @@ pub fn sources(d: &Dimensions, architecture: &str) -> Vec<Source> {
             options.push(format!("-DNARROW_{name}_HELD={}", cut.held()));
         }
     }
-    let wanted = FILES.iter().filter(|(file, _)| *file != "narrow.cu" || cuts.is_some());
-    wanted.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
+    let wanted = |file: &str| match file {
+        "narrow.cu" => cuts.is_some(),
+        "prefill_group.cu" => has_group_prefill(d, architecture),
+        _ => true,
+    };
+    let files = FILES.iter().filter(|(file, _)| wanted(file));
+    files.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
 }
 
 /// Whether the prefill attention by warpgroup instructions is there.
