@@ -13,7 +13,8 @@ use super::compile::Cache;
 use super::driver::{Buffer, Device, Event, Graph, Start};
 use super::error::CudaError;
 use super::kernels::{
-    BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate, TILE_TOKENS,
+    Ahead, BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate,
+    TILE_TOKENS,
 };
 use super::product::{Operands, Products, Shape, Writes};
 use super::step::{Areas, Capacity, Step, bucket, buckets};
@@ -364,9 +365,22 @@ impl Engine {
         for (i, operation) in self.operations(step).iter().enumerate() {
             // The first of a step reads what a kernel wrote that does not announce itself.
             let start = if layer == 0 && i == 0 { Start::After } else { Start::Early };
-            self.operation(*operation, layer, step, rows, start)?;
+            self.operation(*operation, layer, step, rows, (start, self.ahead(*operation, layer, step)))?;
         }
         Ok(())
+    }
+
+    /// What a kernel of a narrow layer brings near: the weights of the one after the next.
+    fn ahead(&self, operation: Operation, layer: usize, step: &Step) -> Ahead {
+        let w = &self.weights.layers[layer];
+        let weights = match operation {
+            Operation::NarrowQkv => Some(&w.o),
+            Operation::AttendDecode if self.operations(step) == NARROW.as_slice() => Some(&w.gate_up),
+            Operation::NarrowO => Some(&w.down),
+            Operation::NarrowFfn => self.weights.layers.get(layer + 1).map(|next| &next.qkv),
+            _ => None,
+        };
+        weights.map_or_else(Ahead::default, |w| Ahead { pointer: w.pointer(), bytes: w.bytes() })
     }
 
     /// Hands over one operation of a layer; `rows` is what cublasLt's products are made with.
@@ -376,7 +390,7 @@ impl Engine {
         layer: usize,
         step: &Step,
         rows: usize,
-        start: Start,
+        (start, ahead): (Start, Ahead),
     ) -> Result<(), CudaError> {
         let (w, r, k) = (&self.weights.layers[layer], &self.room, &self.kernels);
         let [qkv, o, gate_up, down] = self.shapes(rows);
@@ -386,7 +400,7 @@ impl Engine {
             |weight: &Buffer| k.rms_norm(r.normed.pointer(), r.residual.pointer(), weight.pointer(), 0, real, start);
         let narrow = |which, output: &Buffer, input: &Buffer, weights: &Buffer, norm: u64| {
             let (output, input, weights) = (output.pointer(), input.pointer(), weights.pointer());
-            k.narrow(which, NarrowOperands { output, input, weights, norm }, real, start)
+            k.narrow(which, NarrowOperands { output, input, weights, norm }, real, start, ahead)
         };
         match operation {
             Operation::Begin => Err(CudaError::Unsupported("a step begins by its description".to_owned())),
@@ -399,7 +413,9 @@ impl Engine {
                 let skipped = (step.decode_rows * self.d.qkv() * 2) as u64;
                 k.rotate_and_cache(&Rotate { qkv: rotate.qkv + skipped, ..rotate }, step.prefill_rows)
             }
-            Operation::AttendDecode if step.decodes > 0 => k.attend_decode(&self.decode(layer), step.decode_rows),
+            Operation::AttendDecode if step.decodes > 0 => {
+                k.attend_decode(&self.decode(layer), step.decode_rows, ahead)
+            }
             Operation::AttendPrefill if step.work > 0 => k.attend_prefill(&self.prefill(layer), step.work),
             Operation::Rotate | Operation::AttendDecode | Operation::AttendPrefill => Ok(()),
             Operation::O => self.products.multiply(o, of_o),
@@ -429,7 +445,7 @@ impl Engine {
         for call in 0..calls {
             match operation {
                 Operation::Begin => self.begin(step, staged)?,
-                _ => self.operation(operation, call % self.d.layers, step, rows, Start::Early)?,
+                _ => self.operation(operation, call % self.d.layers, step, rows, (Start::Early, Ahead::default()))?,
             }
         }
         ended.mark()?;

@@ -225,6 +225,15 @@ pub struct Partial {
 // SAFETY: three pointers in C.
 unsafe impl Argument for Partial {}
 
+/// Weights that a kernel asks to be brought near for one that comes later.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ahead {
+    /// Where they begin.
+    pub pointer: u64,
+    /// How many; 0 for none.
+    pub bytes: usize,
+}
+
 /// A product of few rows with what stands around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Narrow {
@@ -381,10 +390,11 @@ impl Kernels {
     }
 
     /// Attention of one token for each of `sequences` sequences.
-    pub fn attend_decode(&self, p: &Decode, sequences: usize) -> Result<(), CudaError> {
+    pub fn attend_decode(&self, p: &Decode, sequences: usize, ahead: Ahead) -> Result<(), CudaError> {
         let mut a = Arguments::new().with(p.output).with(p.rotate.qkv).with(p.rotate.pool).with(p.rotate.q_norm);
         a = a.with(p.rotate.k_norm).with(p.rotate.angles).with(p.contexts).with(p.tile_starts).with(p.tiles);
         a = a.with(sequences as i32).with(self.scale()).with(p.partial);
+        a = a.with(ahead.pointer).with(ahead.bytes as i32);
         // SAFETY: as `attend_decode` declares; tiles are inside the pool by the step's checks.
         unsafe { self.attend_decode.launch((self.decode_blocks, 1), 128, Start::Early, &mut a) }
     }
@@ -398,7 +408,14 @@ impl Kernels {
     }
 
     /// A product of few rows; callers ask [`Kernels::has_narrow`] first.
-    pub fn narrow(&self, which: Narrow, operands: NarrowOperands, rows: usize, start: Start) -> Result<(), CudaError> {
+    pub fn narrow(
+        &self,
+        which: Narrow,
+        operands: NarrowOperands,
+        rows: usize,
+        start: Start,
+        ahead: Ahead,
+    ) -> Result<(), CudaError> {
         let missing = || CudaError::Unsupported("this shape has no kernels for products of few rows".to_owned());
         let (functions, cuts) = self.narrow.as_ref().ok_or_else(missing)?;
         let (function, cut) = match which {
@@ -408,7 +425,7 @@ impl Kernels {
             Narrow::Down => (&functions[3], cuts.down),
         };
         let mut a = Arguments::new().with(operands.output).with(operands.input).with(operands.weights);
-        a = a.with(operands.norm).with(rows as i32);
+        a = a.with(operands.norm).with(rows as i32).with(ahead.pointer).with(ahead.bytes as i32);
         // SAFETY: as `narrow_*` declare.
         unsafe { function.launch((cut.blocks as u32, 1), NARROW_THREADS, start, &mut a) }
     }

@@ -7,6 +7,9 @@
 // a warp takes weight row n of eight and 8 neighbouring numbers, and the same numbers of the activations. Which
 // inner index a multiplication takes first does not matter as long as both sides agree.
 //
+// Each also asks for the weights that come after the next kernel (`ahead`) to be brought near, so that the memory never
+// waits for a kernel to begin.
+//
 // Needs HIDDEN, HEADS * HEAD_DIM and FFN in multiples of 256. Columns of a block, from the loader: NARROW_QKV,
 // NARROW_O, NARROW_FFN, NARROW_DOWN, multiples of 8; where its weights wait: the same names with _HELD.
 
@@ -22,7 +25,7 @@ template <int COLUMNS> struct Reduction {
 // out[rows][width], in[rows][K]. Gate: COLUMNS / 2 gate columns and as many up columns, `width` = FFN.
 template <int COLUMNS, int K, bool NORM, After AFTER, Held HELD>
 __device__ __forceinline__ void narrow_product(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm,
-                                               int rows, int width) {
+                                               int rows, int width, const void* ahead, int ahead_bytes) {
     constexpr int EIGHTS = COLUMNS / 8, STEPS = K / (NARROW_WARPS * 32), PIECES = EIGHTS * STEPS;
     constexpr int RESULTS = AFTER == After::Gate ? COLUMNS / 2 : COLUMNS;
     extern __shared__ __align__(128) unsigned char shared[];
@@ -45,6 +48,7 @@ __device__ __forceinline__ void narrow_product(bf16* out, const bf16* in, const 
         }
     }
     if (HELD == Held::Shared) copies_commit();
+    if (thread == 0) bring_near(ahead, ahead_bytes);
     if (NORM)
 #pragma unroll
         for (int s = 0; s < STEPS; s++) gains[s] = stream16(norm + inner + s * 32);
@@ -126,18 +130,18 @@ __device__ __forceinline__ void narrow_product(bf16* out, const bf16* in, const 
 
 // All: 256 threads. Dynamic shared memory: columns * K * 2 bytes where the weights are held there.
 extern "C" __global__ void __launch_bounds__(256, 2)
-    narrow_qkv(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows) {
-    narrow_product<NARROW_QKV, HIDDEN, true, After::Store, Held::NARROW_QKV_HELD>(out, in, weights, norm, rows, QKV);
+    narrow_qkv(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows, const void* ahead, int ahead_bytes) {
+    narrow_product<NARROW_QKV, HIDDEN, true, After::Store, Held::NARROW_QKV_HELD>(out, in, weights, norm, rows, QKV, ahead, ahead_bytes);
 }
 extern "C" __global__ void __launch_bounds__(256, 2)
-    narrow_o(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows) {
-    narrow_product<NARROW_O, HEADS * HEAD_DIM, false, After::AddResidual, Held::NARROW_O_HELD>(out, in, weights, norm, rows, HIDDEN);
+    narrow_o(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows, const void* ahead, int ahead_bytes) {
+    narrow_product<NARROW_O, HEADS * HEAD_DIM, false, After::AddResidual, Held::NARROW_O_HELD>(out, in, weights, norm, rows, HIDDEN, ahead, ahead_bytes);
 }
 extern "C" __global__ void __launch_bounds__(256, 2)
-    narrow_ffn(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows) {
-    narrow_product<2 * NARROW_FFN, HIDDEN, true, After::Gate, Held::NARROW_FFN_HELD>(out, in, weights, norm, rows, FFN);
+    narrow_ffn(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows, const void* ahead, int ahead_bytes) {
+    narrow_product<2 * NARROW_FFN, HIDDEN, true, After::Gate, Held::NARROW_FFN_HELD>(out, in, weights, norm, rows, FFN, ahead, ahead_bytes);
 }
 extern "C" __global__ void __launch_bounds__(256, 2)
-    narrow_down(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows) {
-    narrow_product<NARROW_DOWN, FFN, false, After::AddResidual, Held::NARROW_DOWN_HELD>(out, in, weights, norm, rows, HIDDEN);
+    narrow_down(bf16* out, const bf16* in, const bf16* __restrict__ weights, const bf16* __restrict__ norm, int rows, const void* ahead, int ahead_bytes) {
+    narrow_product<NARROW_DOWN, FFN, false, After::AddResidual, Held::NARROW_DOWN_HELD>(out, in, weights, norm, rows, HIDDEN, ahead, ahead_bytes);
 }
