@@ -11,7 +11,7 @@ use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind,
 use serde::{Deserialize, Serialize};
 
 use crate::device::cpu::Cpu;
-use crate::device::setup::{check_knobs, check_memory, machine, no_cuda, positions, threads, weights};
+use crate::device::setup::{check_knobs, check_memory, machine, positions, threads, weights};
 use crate::device::{DeviceSort, Hardware};
 use crate::infer::blocks::Tabled;
 use crate::infer::record::Run;
@@ -26,6 +26,7 @@ use crate::tables::requests::read_requests;
 use crate::tables::run::{Named, RunMeta, RunTables, TokenIds};
 use crate::tables::{TABLE, meaning};
 
+mod gpu;
 mod plain;
 mod text;
 mod warm;
@@ -122,7 +123,7 @@ impl StageKind for Bench {
                 let threads = threads(config.hardware.threads)?;
                 threads.install(|| on_cpu(config, io, &card, &requests))
             }
-            DeviceSort::Cuda => Err(no_cuda()),
+            DeviceSort::Cuda => gpu::on_card(config, io, &card, &requests),
         }
     }
 }

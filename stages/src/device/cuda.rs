@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod kernels;
 pub mod library;
+pub mod open;
 pub mod product;
 pub mod step;
 pub mod weights;
