@@ -100,7 +100,7 @@ impl StageKind for Bench {
             ],
             outputs: vec![
                 Port::new("run", "run", "requests, tokens and batches of the run, and meta.json"),
-                Port::new("sample", "text", "the output of one request, as text or ids"),
+                Port::new("sample", "text", "the output of one request, as text or ids").as_file("txt"),
             ],
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),

@@ -101,8 +101,8 @@ impl StageKind for Compare {
                     .optional(),
             ],
             outputs: vec![
-                Port::new("verdict", "verdict", "all that was found, as JSON"),
-                Port::new("summary", "text", "the table a person asks for").shown(),
+                Port::new("verdict", "verdict", "all that was found, as JSON").as_file("json"),
+                Port::new("summary", "text", "the table a person asks for").as_file("txt").shown(),
             ],
             ..Contract::default()
         })

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use engine::kind::{StageError, Verb};
 
+use crate::tables::run::META;
+
 mod run;
 mod stamp;
 mod workload;
@@ -70,10 +72,10 @@ pub fn export(from: &Path, to: &Path) -> Result<Vec<PathBuf>, StageError> {
     if !from.exists() {
         return Err(StageError::new(format!("there is nothing at `{}`", from.display())));
     }
-    let requests = from.join("requests");
+    let requests = from.join("requests.parquet");
     let files = if from.is_file() && from.extension().is_none_or(|e| e == "parquet") {
         workload::files(from)?
-    } else if requests.is_file() {
+    } else if requests.is_file() && !from.join(META).is_file() {
         workload::files(&requests)?
     } else {
         let inner = from.join("run");

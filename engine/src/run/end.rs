@@ -34,7 +34,7 @@ impl Run<'_, '_, '_> {
         };
         self.memory.remember(&self.request.pipeline.name, &spec.name, last, &record.text);
         self.changed = true;
-        if let Err(e) = self.results.place(&spec.name, record) {
+        if let Err(e) = self.results.place(spec, record) {
             self.warn(stage, format!("cannot put its outputs in `results/`: {e}"));
         }
         let node = &mut self.nodes[stage as usize];

@@ -77,7 +77,7 @@ impl Run<'_, '_, '_> {
         self.last(stage).is_some_and(|last| {
             last.key == key
                 && last.store == self.request.store.directory()
-                && self.results.are_in_place(&self.stage(stage).name, &last.outputs, &self.memory)
+                && self.results.are_in_place(self.stage(stage), &last.outputs, &self.memory)
         })
     }
 

@@ -108,7 +108,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, RunError> {
                     let remembered = last.filter(|last| {
                         last.key == key
                             && last.store == request.store.directory()
-                            && results.are_in_place(&stage.name, &last.outputs, &memory)
+                            && results.are_in_place(stage, &last.outputs, &memory)
                     });
                     let hit = match remembered {
                         Some(last) => Some((last.outputs.clone(), last.from.clone())),
