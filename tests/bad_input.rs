@@ -57,9 +57,9 @@ fn a_row_that_ends_early_is_named_with_its_line() {
 }
 
 #[test]
-fn a_trace_without_a_column_says_which_columns_it_has_and_which_are_known() {
+fn a_trace_without_a_column_names_it_and_says_which_are_known() {
     let text = "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.68,374\n";
-    a_trace(text, &["line 1", "TIMESTAMP, ContextTokens", "TIMESTAMP,ContextTokens,GeneratedTokens"]);
+    a_trace(text, &["line 1", "there is no column `GeneratedTokens`", "`TIMESTAMP,ContextTokens,GeneratedTokens`"]);
 }
 
 #[test]

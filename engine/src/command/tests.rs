@@ -100,6 +100,14 @@ fn inputs_are_whatever_is_wired_and_lists_where_lists_are_written() {
     assert_eq!(ports, [("a", false, "any"), ("b", true, "any")]);
 }
 
+#[test]
+fn an_output_is_called_after_its_port_with_the_extension_of_its_file() {
+    let text = "argv = [\"true\"]\noutputs = { counts = \"deep.d/table.csv\", plain = \"plain\", all = \".\" }";
+    let contract = Command::contract(&command(text), &Wired::default()).unwrap();
+    let names: Vec<String> = contract.outputs.iter().map(crate::kind::Port::file_name).collect();
+    assert_eq!(names, ["all", "counts.csv", "plain"]);
+}
+
 fn texts() -> impl Strategy<Value = Vec<Text>> {
     proptest::collection::vec("[^\0]{0,8}".prop_map(Text), 1..4)
 }
