@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod crash;
+mod full;
 mod matrix;
 mod random;
 mod scale;
