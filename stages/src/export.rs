@@ -18,7 +18,7 @@ mod workload;
 mod tests;
 
 /// `pipe export`.
-pub static VERB: Verb =
+pub const VERB: Verb =
     Verb { name: "export", about: "Write a run or a workload in the predecessor's plain layout", run: verb };
 
 const USAGE: &str = "\

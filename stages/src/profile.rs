@@ -8,7 +8,7 @@ use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind,
 use serde::{Deserialize, Serialize};
 
 use crate::device::cpu::Cpu;
-use crate::device::setup::{check_knobs, check_memory, machine, no_cuda, positions, threads, weights};
+use crate::device::setup::{check_knobs, check_memory, machine, positions, threads, weights};
 use crate::device::{DeviceSort, Hardware};
 use crate::infer::schedule::Knobs;
 use crate::kinds::codes;
@@ -18,6 +18,7 @@ use crate::tables;
 use crate::tables::run::{META, Named, RunMeta};
 
 mod figures;
+mod gpu;
 mod grid;
 mod host;
 mod rounds;
@@ -97,7 +98,7 @@ impl StageKind for Profile {
         let card = card::load(&io.input("model")?.path)?;
         match config.hardware.device {
             DeviceSort::Cpu => threads(config.hardware.threads)?.install(|| on_cpu(config, io, &card)),
-            DeviceSort::Cuda => Err(no_cuda()),
+            DeviceSort::Cuda => gpu::on_card(config, io, &card),
         }
     }
 }
@@ -125,7 +126,7 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card) -> Result<(), StageError> {
     io.progress(0, 0, "the host between iterations");
     cpu.set_depth(depth);
     rows.extend(host::measure(&mut cpu, knobs, &grid)?);
-    write(config, io, card, &rows, measured.rounds(), &about)
+    write(config, io, card, &rows, measured.rounds(), &about, machine(&config.hardware))
 }
 
 fn write(
@@ -135,6 +136,7 @@ fn write(
     rows: &[tables::ops::Row],
     rounds: u32,
     weights: &str,
+    hardware: tables::run::Hardware,
 ) -> Result<(), StageError> {
     let directory = io.output("ops")?;
     std::fs::create_dir_all(&directory)
@@ -146,7 +148,7 @@ fn write(
     meta.knobs = serde_json::to_value(&config.scheduler).map_err(json)?;
     meta.config = serde_json::to_value(config).map_err(json)?;
     meta.model = Named { name: card.name.clone(), digest: card.digest() };
-    meta.hardware = Some(machine(&config.hardware));
+    meta.hardware = Some(hardware);
     meta.versions.insert("pipe".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     meta.facts.insert("rounds".to_owned(), rounds.into());
     meta.facts.insert("weights".to_owned(), weights.into());

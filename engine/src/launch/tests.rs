@@ -55,7 +55,8 @@ fn both_streams_go_to_the_log_and_the_exit_code_is_told() {
 #[test]
 fn the_lease_and_the_declared_environment_are_all_that_a_command_sees() {
     let bench = bench();
-    let (end, _) = bench.run("echo $GREETING $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $LANG; test -z \"$CARGO\" -a -z \"$USER\"");
+    let (end, _) =
+        bench.run("echo $GREETING $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $LANG; test -z \"$CARGO\" -a -z \"$USER\"");
     assert_eq!(bench.log(), "hello GPU-1,GPU-2 3 C.UTF-8\n");
     assert_eq!(end.status, Status::Exited(0));
 }
@@ -86,7 +87,8 @@ fn what_the_leader_leaves_behind_is_gone_when_it_is_over() {
 #[test]
 fn a_program_that_heeds_no_signal_is_killed() {
     let bench = bench();
-    let child = bench.start("trap '' TERM; echo '{\"warning\":\"deaf\"}' >> events.jsonl; while :; do sleep 9; done", None);
+    let child =
+        bench.start("trap '' TERM; echo '{\"warning\":\"deaf\"}' >> events.jsonl; while :; do sleep 9; done", None);
     let child = child.unwrap();
     let group = child.group();
     let end = child.wait(&mut |said| {
@@ -144,9 +146,13 @@ fn a_lock_passes_to_the_child_and_to_no_other() {
         .start(&Order {
             attempt: &bench.attempt,
             work: Work::Command {
-                argv: ["sh", "-c", "echo '{\"warning\":\"up\"}' >> events.jsonl; while [ ! -e go ]; do sleep 0.01; done"]
-                    .map(str::to_owned)
-                    .to_vec(),
+                argv: [
+                    "sh",
+                    "-c",
+                    "echo '{\"warning\":\"up\"}' >> events.jsonl; while [ ! -e go ]; do sleep 0.01; done",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
                 environment: BTreeMap::new(),
             },
             cpus: 1,

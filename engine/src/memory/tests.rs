@@ -7,8 +7,7 @@ use crate::digest::Shape;
 const STAMP: Stamp = Stamp { inode: 7, bytes: 3, mtime_ns: 1_000_000_001, ctime_ns: 2_000_000_001, mode: 0o644 };
 
 fn last(n: u8) -> Last {
-    let artifact =
-        Artifact { digest: Digest([n; 32]), bytes: 3, shape: Shape::File, meaning: None, inline: None };
+    let artifact = Artifact { digest: Digest([n; 32]), bytes: 3, shape: Shape::File, meaning: None, inline: None };
     Last {
         key: Key(Digest([n; 32])),
         store: "/cache".into(),

@@ -53,11 +53,7 @@ fn what_was_declared_and_what_was_found_are_said() {
 fn facts_that_are_asked_for_come_once_in_one_order_without_numbers_of_the_card() {
     let asked = [Oracle::Driver, Oracle::Gpu, Oracle::Host, Oracle::Gpu];
     let facts = two_sorts().ask(&asked, &needs(2, Some("H100"), 0)).unwrap();
-    let expected = [
-        ("host", "Toy, 4 cores"),
-        ("gpu", "2 × NVIDIA H100 80GB HBM3, 81559 MiB"),
-        ("driver", "580.1"),
-    ];
+    let expected = [("host", "Toy, 4 cores"), ("gpu", "2 × NVIDIA H100 80GB HBM3, 81559 MiB"), ("driver", "580.1")];
     assert_eq!(facts, expected.map(|(name, fact)| (name.to_owned(), fact.to_owned())));
 }
 

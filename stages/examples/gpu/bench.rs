@@ -16,7 +16,7 @@ use stages::infer::schedule::{Knobs, Policy};
 use stages::infer::serve::{Backend, Batch, serve};
 use stages::infer::time::Nanos;
 
-use crate::drive::{Script, step};
+use crate::drive::{Script, operations, step};
 use crate::seeded::{Seeded, qwen3};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -57,7 +57,8 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     println!("{}: copy {:.3} TB/s", device.name()?, rate / 1e12);
     let began = Instant::now();
     let limits = Limits { tokens: 8192, sequences: 256, blocks: wanted.blocks, block_tokens: 16 };
-    let engine = Engine::new(&device, &qwen3(wanted.layers as u32, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
+    let engine =
+        Engine::new(&device, &qwen3(wanted.layers as u32, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
     let loaded = began.elapsed().as_secs_f64();
     let mut backend = CudaBackend::new(engine)?;
     backend.engine_mut().warm()?;
@@ -133,12 +134,7 @@ fn decode_step(backend: &mut CudaBackend, batch: usize, rate: f64) -> Outcome<Va
     let ms = (at[1] - at[0]).as_secs_f64() * 1e3 / 256.0;
     device.sort_unstable();
     let floor = (WEIGHT_BYTES + KV_BYTES_PER_TOKEN * 673.0 * batch as f64) / rate * 1e3;
-    let alone: Vec<Value> = backend
-        .engine()
-        .time_operations(backend.last_step(), 3)?
-        .into_iter()
-        .map(|(operation, ns)| json!([format!("{operation:?}"), ns]))
-        .collect();
+    let alone = operations(backend)?;
     Ok(json!({
         "batch": batch, "step_ms": ms, "floor_ms": floor, "of_floor": floor / ms,
         "device_ms": device[device.len() / 2] as f64 / 1e6, "operations_ns": alone,
@@ -160,12 +156,7 @@ fn first_token(backend: &mut CudaBackend, prompt: usize) -> Outcome<Value> {
     }
     took.drain(..2);
     took.sort_by(f64::total_cmp);
-    let alone: Vec<Value> = backend
-        .engine()
-        .time_operations(backend.last_step(), 2)?
-        .into_iter()
-        .map(|(operation, ns)| json!([format!("{operation:?}"), ns]))
-        .collect();
+    let alone = operations(backend)?;
     Ok(json!({ "prompt": prompt, "ttft_ms": took[3], "device_ms": device as f64 / 1e6, "operations_ns": alone }))
 }
 

@@ -1,6 +1,9 @@
 //! Sequences whose ids and blocks are given by hand, and steps made of them.
 
-use stages::device::cuda::{CudaBackend, CudaError, Engine};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use stages::device::cuda::engine::{Engine, Operation};
+use stages::device::cuda::{CudaBackend, CudaError};
 use stages::infer::serve::{Backend, Batch, Sequences, Slice, Timing};
 
 /// What a backend may ask, as vectors.
@@ -14,8 +17,10 @@ impl Script {
     /// `sequences` sequences with room for `tokens` tokens each, their blocks scattered over the pool.
     pub(crate) fn scattered(lengths: &[usize], block_tokens: usize, blocks: usize) -> Script {
         let mut free: Vec<u32> = (0..blocks as u32).collect();
-        // A stride that shares no factor with a power of two spreads neighbours.
-        free.sort_by_key(|b| b.wrapping_mul(2_654_435_761) >> 7);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for i in (1..free.len()).rev() {
+            free.swap(i, rng.next_u32() as usize % (i + 1));
+        }
         let mut free = free.into_iter();
         let mut take = |length: &usize| (&mut free).take(length.div_ceil(block_tokens)).collect::<Vec<u32>>();
         Script { blocks: lengths.iter().map(&mut take).collect(), ids: vec![Vec::new(); lengths.len()] }
@@ -59,4 +64,17 @@ pub(crate) fn step(
 pub(crate) fn logits(backend: &CudaBackend, outputs: usize) -> Result<Vec<Vec<f32>>, CudaError> {
     let engine: &Engine = backend.engine();
     backend.last_step().order[..outputs].iter().map(|place| engine.logits(*place as usize)).collect()
+}
+
+/// Nanoseconds of one call of each operation of a layer of the step collected last, and of what comes once.
+pub(crate) fn operations(backend: &CudaBackend) -> Result<serde_json::Value, CudaError> {
+    let of_layer = backend.engine().operations(backend.last_step());
+    let once = [Operation::Begin, Operation::Head, Operation::Choose];
+    let mut all = serde_json::Map::new();
+    for operation in of_layer.iter().chain(&once) {
+        backend.time(*operation)?;
+        let ns = backend.time(*operation)?.min(backend.time(*operation)?);
+        all.insert(format!("{operation:?}"), (ns.round() as u64).into());
+    }
+    Ok(all.into())
 }

@@ -15,11 +15,12 @@ pub mod engine;
 pub mod error;
 pub mod kernels;
 pub mod library;
+pub mod open;
 pub mod product;
 pub mod step;
 pub mod weights;
 
+pub use self::engine::{Engine, Limits};
 pub use backend::CudaBackend;
 pub use driver::Device;
-pub use self::engine::{Engine, Limits};
 pub use error::CudaError;

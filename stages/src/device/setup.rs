@@ -31,11 +31,6 @@ pub fn threads(n: u16) -> Result<rayon::ThreadPool, StageError> {
         .map_err(|e| StageError::new(format!("cannot start {n} threads")).because(&e))
 }
 
-/// What to say where the device is a card and this machine has none that works.
-pub fn no_cuda() -> StageError {
-    StageError::new("no engine for `device = \"cuda\"` is built into this program").help("run with `hardware=cpu`")
-}
-
 /// The longest sequence that a model is set up for: what the pool and the model can hold, and nobody needs more.
 pub fn positions(card: &Card, knobs: &Knobs) -> usize {
     usize::try_from(knobs.pool_tokens().min(u64::from(card.max_positions))).expect("a u32 fits")

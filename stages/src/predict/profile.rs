@@ -11,6 +11,8 @@ use super::surface::{Surface, Work};
 /// Operations that work on every token of an iteration, by tokens.
 const TOKEN_WISE: [&str; 10] =
     ["embed", "norm", "qkv", "qk_rope", "kv_write", "o", "gate_up", "silu_mul", "down", "add"];
+/// Those of them that an engine may do inside another: then that one's time holds theirs.
+const FUSED: [&str; 2] = ["kv_write", "add"];
 /// Operations that work on the slices that yield, by their number.
 const HEAD: [&str; 2] = ["head", "sample"];
 const OTHERS: [&str; 4] = ["attention_prefill", "attention_decode", "host", "step"];
@@ -72,7 +74,9 @@ impl<'a> Profile<'a> {
 
     /// All operations on every token of an iteration together.
     pub(super) fn token_wise(&mut self) -> Result<Curve, ProfileError> {
-        self.together(&TOKEN_WISE, |r| r.tokens)
+        let present = |op: &&&str| !FUSED.contains(*op) || self.rows.iter().any(|r| r.op == ***op);
+        let ops: Vec<&str> = TOKEN_WISE.iter().filter(present).copied().collect();
+        self.together(&ops, |r| r.tokens)
     }
 
     /// Head and sampling together, by slices that yield.

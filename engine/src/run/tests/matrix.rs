@@ -2,7 +2,7 @@
 
 use crate::graph::Feed;
 use crate::kind::{Code, Kind};
-use crate::testing::{Asked, From, Project, Sketch, Toy, TOY, facts_with, processes, word};
+use crate::testing::{Asked, From, Project, Sketch, TOY, Toy, facts_with, processes, word};
 
 /// One stage on a file; everything a test changes is changed on this.
 fn one(project: &Project) -> Sketch {

@@ -191,12 +191,8 @@ fn a_card_that_is_declared_and_not_here_is_said_with_what_is() {
     let error = run(facts()).unwrap_err();
     assert!(matches!(&error, RunError::NoCard { stage, .. } if stage == "a"));
     assert_eq!(error.to_string(), "stage `a` declares 1 GPU named `A100`; found: no GPU");
-    let card = crate::oracle::Card {
-        uuid: "GPU-1".into(),
-        name: "NVIDIA H200".into(),
-        memory_mib: 143_771,
-        bus: "1".into(),
-    };
+    let card =
+        crate::oracle::Card { uuid: "GPU-1".into(), name: "NVIDIA H200".into(), memory_mib: 143_771, bus: "1".into() };
     let error = run(facts_with(&[card])).unwrap_err();
     let said = "stage `a` declares 1 GPU named `A100`; found: 1 × NVIDIA H200, 143771 MiB";
     assert_eq!(error.to_string(), said);

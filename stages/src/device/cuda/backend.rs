@@ -10,7 +10,7 @@ use crate::infer::serve::{Backend, Batch, Sequences, Timing};
 use crate::infer::time::Nanos;
 
 use super::driver::{Event, Pinned};
-use super::engine::Engine;
+use super::engine::{Engine, Operation};
 use super::error::CudaError;
 use super::step::{Describer, Step};
 
@@ -38,6 +38,8 @@ pub struct CudaBackend {
     slots: Vec<Slot>,
     flying: VecDeque<usize>,
     next: usize,
+    /// The slot collected last and when its tokens were there.
+    before: Option<(usize, Nanos)>,
     origin: Instant,
 }
 
@@ -60,12 +62,21 @@ impl CudaBackend {
         };
         let slots = (0..=IN_FLIGHT_MAX).map(slot).collect::<Result<_, CudaError>>()?;
         let describer = Describer::new(capacity);
-        Ok(CudaBackend { engine, describer, slots, flying: VecDeque::new(), next: 0, origin: Instant::now() })
+        Ok(CudaBackend {
+            engine,
+            describer,
+            slots,
+            flying: VecDeque::new(),
+            next: 0,
+            before: None,
+            origin: Instant::now(),
+        })
     }
 
     /// The clock starts at zero again.
     pub fn restart(&mut self) {
         self.origin = Instant::now();
+        self.before = None;
     }
 
     /// The engine behind it.
@@ -76,6 +87,15 @@ impl CudaBackend {
     /// The same, to warm or to set up.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    /// Nanoseconds of one call of an operation of the step collected last; nothing may be in flight.
+    ///
+    /// # Errors
+    /// When the card refuses.
+    pub fn time(&self, operation: Operation) -> Result<f64, CudaError> {
+        let slot = &self.slots[(self.next + IN_FLIGHT_MAX) % (IN_FLIGHT_MAX + 1)];
+        self.engine.time(operation, &slot.step, slot.staged.pointer())
     }
 
     /// The step collected last.
@@ -125,12 +145,19 @@ impl Backend for CudaBackend {
 
     fn collect(&mut self, tokens: &mut Vec<u32>) -> Result<Timing, CudaError> {
         let nothing = || CudaError::Unsupported("no step is in flight".to_owned());
-        let slot = &self.slots[self.flying.pop_front().ok_or_else(nothing)?];
+        let at = self.flying.pop_front().ok_or_else(nothing)?;
+        let slot = &self.slots[at];
         slot.ended.wait()?;
         let end = self.now();
         let made = slot.tokens.words();
         tokens.extend(slot.step.order.iter().map(|place| made[*place as usize] as u32));
         let device = Nanos(slot.ended.since_ns(&slot.begun)?);
-        Ok(Timing { start: end.since(device), end, device })
+        // The card's clock tells the pause since the step before; the host saw that one end.
+        let start = match self.before {
+            Some((before, ended)) => ended + Nanos(slot.begun.since_ns(&self.slots[before].ended)?),
+            None => end.since(device),
+        };
+        self.before = Some((at, end));
+        Ok(Timing { start: start.min(end), end, device })
     }
 }

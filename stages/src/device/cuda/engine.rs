@@ -13,7 +13,8 @@ use super::compile::Cache;
 use super::driver::{Buffer, Device, Event, Graph, Start};
 use super::error::CudaError;
 use super::kernels::{
-    BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate, TILE_TOKENS,
+    Ahead, BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate,
+    TILE_TOKENS,
 };
 use super::product::{Operands, Products, Shape, Writes};
 use super::step::{Areas, Capacity, Step, bucket, buckets};
@@ -35,9 +36,15 @@ pub struct Limits {
 /// Rows up to which the fused products are faster than cublasLt with its neighbours.
 pub const NARROW_ROWS_MAX: usize = 32;
 
-/// Pieces of a layer's work.
+/// Pieces of a step's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
+    /// The step's description into place, rows of the embedding; once.
+    Begin,
+    /// Last norm and output projection of the rows that yield; once.
+    Head,
+    /// The greatest logit of each; once.
+    Choose,
     /// RMSNorm before attention.
     AttentionNorm,
     /// q, k, v.
@@ -68,7 +75,8 @@ pub enum Operation {
     NarrowDown,
 }
 
-const WIDE: [Operation; 10] = [
+/// What a layer consists of where cublasLt makes the products.
+pub const WIDE: [Operation; 10] = [
     Operation::AttentionNorm,
     Operation::Qkv,
     Operation::Rotate,
@@ -310,17 +318,9 @@ impl Engine {
     /// When the card refuses.
     pub fn run(&mut self, step: &Step, staged: u64) -> Result<(), CudaError> {
         self.device.bind()?;
-        let r = &self.room;
-        let begin = BeginStep {
-            residual: r.residual.pointer(),
-            embedding: self.weights.embedding.pointer(),
-            staged,
-            step: r.step.pointer(),
-            made: r.made.pointer(),
-        };
         if step.prefill_rows == 0 {
             self.graph(step.decode_rows)?;
-            self.kernels.begin_step(&begin, step.decode_rows, step.pieces)?;
+            self.begin(step, staged)?;
             return self.graphs[&step.decode_rows].launch();
         }
         let rows = padded(step.rows());
@@ -328,7 +328,7 @@ impl Engine {
         if step.outputs > 0 {
             self.plan_head(bucket(step.outputs))?;
         }
-        self.kernels.begin_step(&begin, step.rows(), step.pieces)?;
+        self.begin(step, staged)?;
         for layer in 0..self.d.layers {
             self.layer(layer, step, rows)?;
         }
@@ -357,7 +357,7 @@ impl Engine {
     }
 
     /// What a layer of such a step consists of, in order.
-    fn operations(&self, step: &Step) -> &'static [Operation] {
+    pub fn operations(&self, step: &Step) -> &'static [Operation] {
         if step.prefill_rows == 0 && self.is_narrow(step.decode_rows) { &NARROW } else { &WIDE }
     }
 
@@ -365,9 +365,22 @@ impl Engine {
         for (i, operation) in self.operations(step).iter().enumerate() {
             // The first of a step reads what a kernel wrote that does not announce itself.
             let start = if layer == 0 && i == 0 { Start::After } else { Start::Early };
-            self.operation(*operation, layer, step, rows, start)?;
+            self.operation(*operation, layer, step, rows, (start, self.ahead(*operation, layer, step)))?;
         }
         Ok(())
+    }
+
+    /// What a kernel of a narrow layer brings near: the weights of the one after the next.
+    fn ahead(&self, operation: Operation, layer: usize, step: &Step) -> Ahead {
+        let w = &self.weights.layers[layer];
+        let weights = match operation {
+            Operation::NarrowQkv => Some(&w.o),
+            Operation::AttendDecode if self.operations(step) == NARROW.as_slice() => Some(&w.gate_up),
+            Operation::NarrowO => Some(&w.down),
+            Operation::NarrowFfn => self.weights.layers.get(layer + 1).map(|next| &next.qkv),
+            _ => None,
+        };
+        weights.map_or_else(Ahead::default, |w| Ahead { pointer: w.pointer(), bytes: w.bytes() })
     }
 
     /// Hands over one operation of a layer; `rows` is what cublasLt's products are made with.
@@ -377,7 +390,7 @@ impl Engine {
         layer: usize,
         step: &Step,
         rows: usize,
-        start: Start,
+        (start, ahead): (Start, Ahead),
     ) -> Result<(), CudaError> {
         let (w, r, k) = (&self.weights.layers[layer], &self.room, &self.kernels);
         let [qkv, o, gate_up, down] = self.shapes(rows);
@@ -387,9 +400,12 @@ impl Engine {
             |weight: &Buffer| k.rms_norm(r.normed.pointer(), r.residual.pointer(), weight.pointer(), 0, real, start);
         let narrow = |which, output: &Buffer, input: &Buffer, weights: &Buffer, norm: u64| {
             let (output, input, weights) = (output.pointer(), input.pointer(), weights.pointer());
-            k.narrow(which, NarrowOperands { output, input, weights, norm }, real, start)
+            k.narrow(which, NarrowOperands { output, input, weights, norm }, real, start, ahead)
         };
         match operation {
+            Operation::Begin => Err(CudaError::Unsupported("a step begins by its description".to_owned())),
+            Operation::Head => self.head(step.outputs, 0),
+            Operation::Choose => self.choose(step.outputs),
             Operation::AttentionNorm => norm(&w.attention_norm),
             Operation::Qkv => self.products.multiply(qkv, of_qkv),
             Operation::Rotate if step.prefill_rows > 0 => {
@@ -397,7 +413,9 @@ impl Engine {
                 let skipped = (step.decode_rows * self.d.qkv() * 2) as u64;
                 k.rotate_and_cache(&Rotate { qkv: rotate.qkv + skipped, ..rotate }, step.prefill_rows)
             }
-            Operation::AttendDecode if step.decodes > 0 => k.attend_decode(&self.decode(layer), step.decode_rows),
+            Operation::AttendDecode if step.decodes > 0 => {
+                k.attend_decode(&self.decode(layer), step.decode_rows, ahead)
+            }
             Operation::AttendPrefill if step.work > 0 => k.attend_prefill(&self.prefill(layer), step.work),
             Operation::Rotate | Operation::AttendDecode | Operation::AttendPrefill => Ok(()),
             Operation::O => self.products.multiply(o, of_o),
@@ -412,29 +430,39 @@ impl Engine {
         }
     }
 
-    /// Times each operation of the step run last: nanoseconds of one call, the mean over all layers, least of
-    /// `repeats`. Activations are spoilt; the pool gets the same tokens again.
+    /// Nanoseconds of one call of an operation of the step run last, whose description is at `staged`: the mean over
+    /// all layers, or over some calls where there is one a step. Activations are spoilt; the pool gets the same tokens.
     ///
     /// # Errors
     /// When the card refuses.
-    pub fn time_operations(&self, step: &Step, repeats: usize) -> Result<Vec<(Operation, u64)>, CudaError> {
+    pub fn time(&self, operation: Operation, step: &Step, staged: u64) -> Result<f64, CudaError> {
+        const ONCE: usize = 8;
         let (begun, ended) = (Event::new(&self.device)?, Event::new(&self.device)?);
         let rows = if step.prefill_rows == 0 { step.decode_rows } else { padded(step.rows()) };
-        let mut timed = Vec::new();
-        for operation in self.operations(step) {
-            let mut least = u64::MAX;
-            for _ in 0..=repeats {
-                begun.mark()?;
-                for layer in 0..self.d.layers {
-                    self.operation(*operation, layer, step, rows, Start::Early)?;
-                }
-                ended.mark()?;
-                ended.wait()?;
-                least = least.min(ended.since_ns(&begun)?);
+        let once = matches!(operation, Operation::Begin | Operation::Head | Operation::Choose);
+        let calls = if once { ONCE } else { self.d.layers };
+        begun.mark()?;
+        for call in 0..calls {
+            match operation {
+                Operation::Begin => self.begin(step, staged)?,
+                _ => self.operation(operation, call % self.d.layers, step, rows, (Start::Early, Ahead::default()))?,
             }
-            timed.push((*operation, least / self.d.layers as u64));
         }
-        Ok(timed)
+        ended.mark()?;
+        ended.wait()?;
+        Ok(ended.since_ns(&begun)? as f64 / calls as f64)
+    }
+
+    fn begin(&self, step: &Step, staged: u64) -> Result<(), CudaError> {
+        let r = &self.room;
+        let begin = BeginStep {
+            residual: r.residual.pointer(),
+            embedding: self.weights.embedding.pointer(),
+            staged,
+            step: r.step.pointer(),
+            made: r.made.pointer(),
+        };
+        self.kernels.begin_step(&begin, step.rows(), step.pieces)
     }
 
     fn prefill(&self, layer: usize) -> Prefill {
@@ -478,17 +506,26 @@ impl Engine {
         if outputs == 0 {
             return Ok(());
         }
-        let (r, k) = (&self.room, &self.kernels);
+        self.head(outputs, picked)?;
+        self.choose(outputs)
+    }
+
+    fn head(&self, outputs: usize, picked: u64) -> Result<(), CudaError> {
+        let r = &self.room;
         let (normed, residual, norm) = (r.normed.pointer(), r.residual.pointer(), self.weights.norm.pointer());
-        k.rms_norm(normed, residual, norm, picked, outputs, Start::Early)?;
-        self.products.multiply(self.head_shape(bucket(outputs)), self.head_operands())?;
+        self.kernels.rms_norm(normed, residual, norm, picked, outputs, Start::Early)?;
+        self.products.multiply(self.head_shape(bucket(outputs)), self.head_operands())
+    }
+
+    fn choose(&self, outputs: usize) -> Result<(), CudaError> {
+        let r = &self.room;
         let greatest = Greatest {
             made: r.made.pointer(),
             logits: r.logits.pointer(),
             best: r.best.pointer(),
             arrived: r.arrived.pointer(),
         };
-        k.greatest(&greatest, outputs)
+        self.kernels.greatest(&greatest, outputs)
     }
 
     fn area(&self, word: usize) -> u64 {

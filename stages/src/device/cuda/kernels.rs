@@ -16,10 +16,12 @@ pub const QUERIES: usize = 128;
 const KEYS: usize = 64;
 const DECODE_WARPS: usize = 4;
 const DECODE_STAGES: usize = 3;
+/// Threads of a group in the products of few rows, and the rows that it takes at a time.
 const NARROW_THREADS: u32 = 256;
+const NARROW_ROWS: usize = 16;
 /// Pieces of 16 bytes of weights that a thread may hold in registers.
-const HELD_PIECES_MAX: usize = 16;
-const NARROW_SHARED_MAX: usize = 128 << 10;
+const HELD_PIECES_MAX: usize = 8;
+const NARROW_SHARED_MAX: usize = 160 << 10;
 
 /// Every file of kernels, in the order in which it is compiled.
 pub const FILES: [(&str, &str); 5] = [
@@ -119,7 +121,10 @@ pub struct Cut {
     columns: usize,
     blocks: usize,
     held_in_registers: bool,
+    /// Dynamic shared memory of one group.
     shared_bytes: usize,
+    /// The same of two groups.
+    pair_bytes: usize,
 }
 
 impl Cut {
@@ -131,9 +136,12 @@ impl Cut {
         let pieces = matrices * columns / 8 * inner / 256;
         let bytes = matrices * columns * inner * 2;
         let held_in_registers = registers && pieces <= HELD_PIECES_MAX;
-        let shared_bytes = if held_in_registers { 0 } else { bytes };
-        let fits = inner.is_multiple_of(256) && shared_bytes <= NARROW_SHARED_MAX;
-        fits.then_some(Cut { columns, blocks: results / columns, held_in_registers, shared_bytes })
+        // Sums of eight warps, sixteen rows, and the rows' squares: as `Reduction` in `kernels/narrow.cu`.
+        let reduction = 4 * 8 * 16 * (matrices * columns + 8 + 1);
+        let shared_bytes = reduction + if held_in_registers { 0 } else { bytes };
+        let pair_bytes = 2 * reduction + bytes;
+        let fits = inner.is_multiple_of(256) && pair_bytes <= NARROW_SHARED_MAX;
+        fits.then_some(Cut { columns, blocks: results / columns, held_in_registers, shared_bytes, pair_bytes })
     }
 
     fn held(&self) -> &'static str {
@@ -183,8 +191,13 @@ pub fn sources(d: &Dimensions, architecture: &str) -> Vec<Source> {
             options.push(format!("-DNARROW_{name}_HELD={}", cut.held()));
         }
     }
-    let wanted = FILES.iter().filter(|(file, _)| *file != "narrow.cu" || cuts.is_some());
-    wanted.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
+    let wanted = |file: &str| match file {
+        "narrow.cu" => cuts.is_some(),
+        "prefill_group.cu" => has_group_prefill(d, architecture),
+        _ => true,
+    };
+    let files = FILES.iter().filter(|(file, _)| wanted(file));
+    files.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
 }
 
 /// Whether the prefill attention by warpgroup instructions is there.
@@ -220,6 +233,15 @@ pub struct Partial {
 // SAFETY: three pointers in C.
 unsafe impl Argument for Partial {}
 
+/// Weights that a kernel asks to be brought near for one that comes later.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ahead {
+    /// Where they begin.
+    pub pointer: u64,
+    /// How many; 0 for none.
+    pub bytes: usize,
+}
+
 /// A product of few rows with what stands around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Narrow {
@@ -246,6 +268,14 @@ pub struct NarrowOperands {
     pub norm: u64,
 }
 
+/// A product of few rows, by one group of warps and by two.
+#[derive(Debug)]
+struct NarrowFunctions {
+    single: Function,
+    pair: Function,
+    cut: Cut,
+}
+
 /// Loaded kernels.
 #[derive(Debug)]
 pub struct Kernels {
@@ -258,7 +288,7 @@ pub struct Kernels {
     greatest: Function,
     attend_decode: Function,
     attend_prefill: Function,
-    narrow: Option<([Function; 4], Cuts)>,
+    narrow: Option<Vec<NarrowFunctions>>,
 }
 
 impl Kernels {
@@ -276,14 +306,21 @@ impl Kernels {
         let decode_shared = DECODE_WARPS * (DECODE_STAGES * 2 * TILE_TOKENS * row + d.group() * row);
         let narrow = match Cuts::of(&d) {
             Some(cuts) => {
-                let function = |name, cut: Cut| modules["narrow.cu"].function(name, cut.shared_bytes as u32);
-                let functions = [
-                    function("narrow_qkv", cuts.qkv)?,
-                    function("narrow_o", cuts.o)?,
-                    function("narrow_ffn", cuts.ffn)?,
-                    function("narrow_down", cuts.down)?,
+                let module = &modules["narrow.cu"];
+                let functions = |(name, cut): (&str, Cut)| {
+                    Ok(NarrowFunctions {
+                        single: module.function(name, cut.shared_bytes as u32)?,
+                        pair: module.function(&format!("{name}_pair"), cut.pair_bytes as u32)?,
+                        cut,
+                    })
+                };
+                let all = [
+                    ("narrow_qkv", cuts.qkv),
+                    ("narrow_o", cuts.o),
+                    ("narrow_ffn", cuts.ffn),
+                    ("narrow_down", cuts.down),
                 ];
-                Some((functions, cuts))
+                Some(all.into_iter().map(functions).collect::<Result<Vec<_>, CudaError>>()?)
             }
             None => None,
         };
@@ -376,10 +413,11 @@ impl Kernels {
     }
 
     /// Attention of one token for each of `sequences` sequences.
-    pub fn attend_decode(&self, p: &Decode, sequences: usize) -> Result<(), CudaError> {
+    pub fn attend_decode(&self, p: &Decode, sequences: usize, ahead: Ahead) -> Result<(), CudaError> {
         let mut a = Arguments::new().with(p.output).with(p.rotate.qkv).with(p.rotate.pool).with(p.rotate.q_norm);
         a = a.with(p.rotate.k_norm).with(p.rotate.angles).with(p.contexts).with(p.tile_starts).with(p.tiles);
         a = a.with(sequences as i32).with(self.scale()).with(p.partial);
+        a = a.with(ahead.pointer).with(ahead.bytes as i32);
         // SAFETY: as `attend_decode` declares; tiles are inside the pool by the step's checks.
         unsafe { self.attend_decode.launch((self.decode_blocks, 1), 128, Start::Early, &mut a) }
     }
@@ -393,19 +431,23 @@ impl Kernels {
     }
 
     /// A product of few rows; callers ask [`Kernels::has_narrow`] first.
-    pub fn narrow(&self, which: Narrow, operands: NarrowOperands, rows: usize, start: Start) -> Result<(), CudaError> {
+    pub fn narrow(
+        &self,
+        which: Narrow,
+        operands: NarrowOperands,
+        rows: usize,
+        start: Start,
+        ahead: Ahead,
+    ) -> Result<(), CudaError> {
         let missing = || CudaError::Unsupported("this shape has no kernels for products of few rows".to_owned());
-        let (functions, cuts) = self.narrow.as_ref().ok_or_else(missing)?;
-        let (function, cut) = match which {
-            Narrow::Qkv => (&functions[0], cuts.qkv),
-            Narrow::O => (&functions[1], cuts.o),
-            Narrow::Ffn => (&functions[2], cuts.ffn),
-            Narrow::Down => (&functions[3], cuts.down),
-        };
+        let functions = self.narrow.as_ref().ok_or_else(missing)?;
+        let NarrowFunctions { single, pair, cut } = &functions[which as usize];
+        let (function, threads) =
+            if rows <= NARROW_ROWS { (single, NARROW_THREADS) } else { (pair, 2 * NARROW_THREADS) };
         let mut a = Arguments::new().with(operands.output).with(operands.input).with(operands.weights);
-        a = a.with(operands.norm).with(rows as i32);
+        a = a.with(operands.norm).with(rows as i32).with(ahead.pointer).with(ahead.bytes as i32);
         // SAFETY: as `narrow_*` declare.
-        unsafe { function.launch((cut.blocks as u32, 1), NARROW_THREADS, start, &mut a) }
+        unsafe { function.launch((cut.blocks as u32, 1), threads, start, &mut a) }
     }
 }
 

@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::model::weights::Source;
+
 use super::driver::{Buffer, Device};
 use super::error::CudaError;
 use super::kernels::Dimensions;
@@ -14,6 +19,20 @@ pub trait Tensors {
     /// # Errors
     /// Why it cannot be had: absent, another shape or another type.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [u8]>, String>;
+}
+
+/// Tensors of a source that answers in f32, rounded to bf16 (exact where the source keeps bf16).
+pub struct Rounded<'a>(pub &'a dyn Source);
+
+impl Tensors for Rounded<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [u8]>, String> {
+        let numbers = self.0.read(name, shape).map_err(|e| e.to_string())?;
+        let mut bytes = vec![0u8; numbers.len() * 2];
+        bytes.par_chunks_exact_mut(2).zip(numbers.par_iter()).with_min_len(1 << 14).for_each(|(pair, number)| {
+            pair.copy_from_slice(&bf16::from_f32(*number).to_le_bytes());
+        });
+        Ok(Cow::Owned(bytes))
+    }
 }
 
 /// One transformer block.

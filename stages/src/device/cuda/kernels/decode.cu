@@ -87,13 +87,15 @@ struct Coming {
 extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32, 2)
     attend_decode(bf16* out, const bf16* qkv, bf16* pool, const bf16* __restrict__ q_weight,
                   const bf16* __restrict__ k_weight, const float2* __restrict__ angles, const int* __restrict__ contexts,
-                  const int* __restrict__ tile_starts, const int* __restrict__ tiles, int sequences, float scale, Partial partial) {
+                  const int* __restrict__ tile_starts, const int* __restrict__ tiles, int sequences, float scale, Partial partial,
+                  const void* ahead, int ahead_bytes) {
     extern __shared__ __align__(128) unsigned char shared[];
     const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     unsigned char* ring = shared + warp * RING_BYTES;
     bf16* queries = (bf16*)(shared + DECODE_WARPS * RING_BYTES + warp * GROUP * ROW_BYTES);
     const u32 ring_address = shared_address(ring);
     release_successor();
+    if (threadIdx.x == 0) bring_near(ahead, ahead_bytes);
 
     const int id = blockIdx.x * DECODE_WARPS + warp, kv_head = id % KV_HEADS, worker = id / KV_HEADS;
     const int workers = gridDim.x * DECODE_WARPS / KV_HEADS;

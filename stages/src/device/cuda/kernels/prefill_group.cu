@@ -171,12 +171,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll 1
     for (int round = 1; round < rounds; round++) {
         arrived();  // keys of this round, values of the one before; and all are done with what is fetched over now
-        if (round + 1 < rounds) fetch(key_address + ((round + 1) & 1) * MATRIX_BYTES, round + 1, 0);
-        fetch(value_address + (round & 1) * MATRIX_BYTES, round, TILE_BYTES);
-        copies_commit();
         group_fence();
         multiply_round(round);
         add_values(round - 1);
+        // Behind the products, for looking the tiles up takes time.
+        if (round + 1 < rounds) fetch(key_address + ((round + 1) & 1) * MATRIX_BYTES, round + 1, 0);
+        fetch(value_address + (round & 1) * MATRIX_BYTES, round, TILE_BYTES);
+        copies_commit();
         group_wait<1>();
         settle(score);
         weigh(round, shrink);

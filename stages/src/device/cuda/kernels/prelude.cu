@@ -115,6 +115,23 @@ __device__ __forceinline__ void await_predecessor() {
 #endif
 }
 
+// Asks for this block's share of `bytes` from `from` on (weights of a kernel that comes later) to be brought into the
+// second-level cache. One thread calls it.
+__device__ __forceinline__ void bring_near(const void* from, int bytes) {
+    const int share = (bytes / (int)gridDim.x + 127) & ~127, begin = blockIdx.x * share, end = min(bytes, begin + share);
+    for (int at = begin; at < end;) {
+#if __CUDA_ARCH__ >= 900
+        const int piece = min(end - at, 16384) & ~15;
+        if (piece == 0) break;
+        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"((const char*)from + at), "r"(piece) : "memory");
+        at += piece;
+#else
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char*)from + at));
+        at += 128;
+#endif
+    }
+}
+
 // One head of one token by one warp: RMSNorm over the head (where the model has it), rotary rotation. Lane l holds
 // numbers l * PER_LANE + i of the first half in x[0][i] and of the second half in x[1][i]; raw as it lies in memory.
 struct Raw {
