@@ -102,7 +102,7 @@ fn inputs_are_whatever_is_wired_and_lists_where_lists_are_written() {
 
 #[test]
 fn an_output_is_called_after_its_port_with_the_extension_of_its_file() {
-    let text = "argv = [\"true\"]\noutputs = { counts = \"deep.d/table.csv\", plain = \"plain\", all = \".\" }";
+    let text = "argv = [\"true\"]\noutputs = { counts = \"deep.d/table.csv\", plain = \"plain\", all = \"all\" }";
     let contract = Command::contract(&command(text), &Wired::default()).unwrap();
     let names: Vec<String> = contract.outputs.iter().map(crate::kind::Port::file_name).collect();
     assert_eq!(names, ["all", "counts.csv", "plain"]);

@@ -105,10 +105,13 @@ impl<'a> Expansion<'a> {
             let joints = self.joints(reading, at, &settled.resolved.contract);
             let Some(joints) = joints else { return };
             let Some(points) = self.join(reading, at, &own, &settled.resolved.contract, &joints) else { return };
-            for point in points {
+            // Cloned for all points but the last: most stages have one, and a configuration can be large.
+            let (mut settled, last) = (Some(settled), points.len().saturating_sub(1));
+            for (number, point) in points.into_iter().enumerate() {
                 let settled = match self.chooses_anew(draft, &own, &point) {
                     true => self.settle(reading, at, &kind, &wired, &point),
-                    false => Some(settled.clone()),
+                    false if number == last => settled.take(),
+                    false => settled.clone(),
                 };
                 let stage = settled.and_then(|settled| self.stage(reading, at, kind, settled, &joints, &point));
                 match (stage, u32::try_from(self.stages.len())) {

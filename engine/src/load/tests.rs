@@ -7,6 +7,7 @@ use crate::graph::{Feed, Stage};
 mod command_line;
 mod diagnostics;
 mod expansion;
+mod large;
 mod layers;
 mod toys;
 

@@ -142,7 +142,7 @@ impl Synthetic {
             Lengths::Zipf { min_tokens, max_tokens, theta, prefill_to_decode_ratio, seed } => Drawer::Zipf {
                 law: Zipf::new(min_tokens, max_tokens, theta),
                 ratio: prefill_to_decode_ratio,
-                stream: NumpyRandom::seeded(seed),
+                stream: Box::new(NumpyRandom::seeded(seed)),
             },
             Lengths::Trace { max_tokens, prefill_scale_factor, decode_scale_factor, seed } => {
                 let Some(file) = &self.trace_file else {
@@ -186,7 +186,7 @@ impl Intervals {
 enum Drawer {
     Fixed(u32, u32),
     Uniform { min: f64, max: f64, ratio: f64 },
-    Zipf { law: Zipf, ratio: f64, stream: NumpyRandom },
+    Zipf { law: Zipf, ratio: f64, stream: Box<NumpyRandom> },
     Rows(std::vec::IntoIter<(u32, u32)>),
 }
 

@@ -364,8 +364,8 @@ impl Kernels {
     /// # Errors
     /// When the driver refuses, as for all that follow.
     pub fn begin_step(&self, p: &BeginStep, rows: usize, pieces: Pieces) -> Result<(), CudaError> {
-        let words = pieces.count.iter().map(|c| *c as usize).sum::<usize>();
-        let movers = words.div_ceil(512).clamp(1, 64);
+        let longest = pieces.count.iter().copied().max().unwrap_or(0) as usize;
+        let movers = 8 * longest.div_ceil(256).clamp(1, 32);
         let mut a = Arguments::new().with(p.residual).with(p.embedding).with(p.staged).with(p.step).with(p.made);
         a = a.with(rows as i32).with(pieces);
         // SAFETY: as `begin_step` declares; the engine's buffers are as large as its limits, which the step obeys.

@@ -29,11 +29,30 @@ struct Partial {
 
 // Adds the parts of a sequence that workers `first` to `last` of this KV head left.
 __device__ __forceinline__ void add_parts(bf16* out, const Partial& partial, int first, int last, int kv_head, int lane) {
-    constexpr int WIDTH = HEAD_DIM / 32;  // numbers of a lane
+    constexpr int WIDTH = HEAD_DIM / 32;                                // numbers of a lane
+    constexpr int AT_ONCE = GROUP <= 2 ? 8 : GROUP <= 4 ? 4 : 2;        // parts on their way together
     auto slot = [&](int p) { return (size_t)((p * KV_HEADS + kv_head) * 2 + (p == first)) * GROUP; };
-    float top[GROUP], total[GROUP] = {}, sum[GROUP][WIDTH] = {};
+    float top[GROUP], total[GROUP] = {}, sum[GROUP][WIDTH] = {}, part[AT_ONCE][GROUP][WIDTH];
 #pragma unroll
     for (int g = 0; g < GROUP; g++) top[g] = LOWEST;
+    // Parts from `from` on; beyond the last one it stands again, with a weight of nothing.
+    auto load = [&](int from) {
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const float* at = partial.sums + slot(min(from + i, last)) * HEAD_DIM + lane * WIDTH;
+#pragma unroll
+            for (int g = 0; g < GROUP; g++) {
+                if constexpr (WIDTH == 4) {
+                    const float4 v = fresh4((const float4*)(at + g * HEAD_DIM));
+                    part[i][g][0] = v.x, part[i][g][1] = v.y, part[i][g][WIDTH - 2] = v.z, part[i][g][WIDTH - 1] = v.w;
+                } else {
+                    const float2 v = fresh2((const float2*)(at + g * HEAD_DIM));
+                    part[i][g][0] = v.x, part[i][g][1] = v.y;
+                }
+            }
+        }
+    };
+    load(first);
     for (int base = first; base <= last; base += 32) {
         // Lane i weighs the i-th part of these 32; what was added before shrinks when a greater score turns up.
         float weight[GROUP];
@@ -42,26 +61,23 @@ __device__ __forceinline__ void add_parts(bf16* out, const Partial& partial, int
             const float2 m = base + lane <= last ? fresh2(partial.maxima + slot(base + lane) + g) : make_float2(LOWEST, 0.f);
             const float higher = fmaxf(top[g], warp_max(m.x)), shrink = power_of_two(top[g] - higher);
             top[g] = higher;
-            weight[g] = power_of_two(m.x - higher);
+            weight[g] = base + lane <= last ? power_of_two(m.x - higher) : 0.f;
             total[g] = total[g] * shrink + weight[g] * m.y;
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) sum[g][i] *= shrink;
         }
         const int n = min(32, last - base + 1);
-#pragma unroll 4
-        for (int i = 0; i < n; i++) {
-            const float* from = partial.sums + slot(base + i) * HEAD_DIM + lane * WIDTH;
+#pragma unroll 1
+        for (int i = 0; i < n; i += AT_ONCE) {
 #pragma unroll
-            for (int g = 0; g < GROUP; g++) {
-                const float w = __shfl_sync(~0u, weight[g], i);
-                if constexpr (WIDTH == 4) {
-                    const float4 v = fresh4((const float4*)(from + g * HEAD_DIM));
-                    sum[g][0] += w * v.x, sum[g][1] += w * v.y, sum[g][WIDTH - 2] += w * v.z, sum[g][WIDTH - 1] += w * v.w;
-                } else {
-                    const float2 v = fresh2((const float2*)(from + g * HEAD_DIM));
-                    sum[g][0] += w * v.x, sum[g][1] += w * v.y;
+            for (int j = 0; j < AT_ONCE; j++)
+#pragma unroll
+                for (int g = 0; g < GROUP; g++) {
+                    const float w = __shfl_sync(~0u, weight[g], i + j);
+#pragma unroll
+                    for (int k = 0; k < WIDTH; k++) sum[g][k] += w * part[j][g][k];
                 }
-            }
+            if (base + i + AT_ONCE <= last) load(base + i + AT_ONCE);
         }
     }
 #pragma unroll
