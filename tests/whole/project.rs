@@ -36,6 +36,7 @@ impl Project {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::fs::create_dir_all(project.at("models")).expect("a directory can be made");
         std::fs::create_dir_all(project.at("pipelines")).expect("a directory can be made");
+        copy(&here.join("pipe.toml"), &project.at("pipe.toml"));
         copy(&here.join("configs"), &project.at("configs"));
         copy(&here.join("models/tiny-qwen3"), &project.at("models/tiny-qwen3"));
         copy(&here.join("pipelines/quickstart.toml"), &project.at("pipelines/quickstart.toml"));
@@ -54,7 +55,7 @@ impl Project {
     /// A copy of the project where everything ran once.
     pub(crate) fn served() -> Project {
         let project = Project { directory: temporary() };
-        for name in ["configs", "models", "pipelines", "cache", ".pipe", "results"] {
+        for name in ["pipe.toml", "configs", "models", "pipelines", "cache", ".pipe", "results"] {
             copy(&SERVED.0.at(name), &project.at(name));
         }
         project

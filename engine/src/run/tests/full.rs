@@ -42,7 +42,8 @@ fn a_full_cache_fails_the_stage_with_a_remedy_and_the_next_run_makes_it_good() {
             }
         }
         // The mount is gone with its process: what is left is what the project itself remembers.
-        assert_eq!(project.run(&sketch(&project.root)).finished.exit, 0, "{kib} KiB");
+        let again = project.run(&sketch(&project.root));
+        assert_eq!(again.finished.exit, 0, "{kib} KiB: {again:?}");
     }
     assert!(said, "none of these sizes was too small");
 }
