@@ -57,7 +57,8 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     println!("{}: copy {:.3} TB/s", device.name()?, rate / 1e12);
     let began = Instant::now();
     let limits = Limits { tokens: 8192, sequences: 256, blocks: wanted.blocks, block_tokens: 16 };
-    let engine = Engine::new(&device, &qwen3(wanted.layers as u32, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
+    let engine =
+        Engine::new(&device, &qwen3(wanted.layers as u32, 151_936), limits, &Seeded { seed: 7 }, &Cache::of_user())?;
     let loaded = began.elapsed().as_secs_f64();
     let mut backend = CudaBackend::new(engine)?;
     backend.engine_mut().warm()?;

@@ -19,7 +19,7 @@ pub mod product;
 pub mod step;
 pub mod weights;
 
+pub use self::engine::{Engine, Limits};
 pub use backend::CudaBackend;
 pub use driver::Device;
-pub use self::engine::{Engine, Limits};
 pub use error::CudaError;
