@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use super::{
     Attempt, BTreeMap, BinaryHeap, Duration, Elsewhere, Event, Feed, Found, Halt, HashMap, Instant, Journal, Key, Last,
     Lease, Left, Lookup, Made, Memory, Named, Node, Observer, Order, Path, PathBuf, Record, Request, Reserved,
-    Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, State, StoreError, Who, channel, gpu, program,
-    results, work,
+    Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, StageId, State, StoreError, Who, channel, gpu,
+    program, results, work,
 };
 use super::{Bad, Capacity, Finished, Pool};
 use crate::attempt::{self, Manifest};
@@ -326,7 +326,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 let (name, artifact) = &node.outputs[*port];
                 let label = format!("{}.{name}", self.request.pipeline.stages[stage.index()].name);
                 let digest = artifact.digest.to_string();
-                if let Some(bytes) = self.inline(node, name)? {
+                if let Some(bytes) = self.inline(*stage, name)? {
                     directory()?;
                     std::fs::write(&inside, bytes).map_err(failed("write", &inside))?;
                     return Ok(Source { label, path: inside, digest });
@@ -341,11 +341,16 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         Ok(Source { label, path, digest })
     }
 
-    /// The bytes of a small output, from its record.
-    fn inline(&self, node: &Node, port: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The bytes of a small output: from `results/`, where they are checked by their digest, or from its record. (A
+    /// cache may have been deleted under results that are still good.)
+    fn inline(&self, stage: StageId, port: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let node = &self.nodes[stage.index()];
         let (_, artifact) = node.outputs.iter().find(|(name, _)| name == port).expect("the wire was checked");
         if artifact.bytes >= crate::store::INLINE_BYTES || artifact.shape != crate::digest::Shape::File {
             return Ok(None);
+        }
+        if let Some(bytes) = self.results.bytes(&self.stage(stage.0).name, port, artifact) {
+            return Ok(Some(bytes));
         }
         let key = node.key.expect("a stage that is good has a key");
         match self.request.store.find(key)? {

@@ -7,6 +7,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::Request;
 use super::program::Programs;
+use super::results::Results;
 use crate::digest::{self, Content, Digest};
 use crate::graph::{Feed, Stage, StageId};
 use crate::key::{self, Inputs, Key, Taken, World};
@@ -23,6 +24,7 @@ pub(super) trait Known {
 /// Finds keys.
 pub(super) struct Resolver<'a> {
     request: &'a Request<'a>,
+    results: Results<'a>,
     files: HashMap<PathBuf, Result<Content, String>>,
     programs: Programs,
 }
@@ -59,7 +61,8 @@ impl<'a> Resolver<'a> {
             .into_par_iter()
             .map(|path| (path.clone(), digest::content(path, memory).map_err(|e| chain(&e))))
             .collect();
-        Resolver { request, files, programs: Programs::default() }
+        let results = Results::new(&request.pipeline.root, &request.pipeline.name, request.store);
+        Resolver { request, results, files, programs: Programs::default() }
     }
 
     /// The key of `stage`, all of whose producers are `known`.
@@ -121,21 +124,31 @@ impl<'a> Resolver<'a> {
                 if blob.exists() || memory.meaning(artifact.digest, meaning.name).is_some() {
                     return by_meaning(meaning, &label, artifact.digest, &blob, memory);
                 }
-                let file = self.inline_file(key, name, &label)?;
+                let file = self.inline_file(key, &producer.name, (name, artifact))?;
                 by_meaning(meaning, &label, artifact.digest, file.path(), memory)
             }
         }
     }
 
     /// A small output as a file, for as long as somebody reads it.
-    fn inline_file(&self, key: Key, port: &str, label: &str) -> Result<tempfile::NamedTempFile, StageError> {
-        let failed = |e: &dyn std::error::Error| StageError::new(format!("cannot read `{label}`")).because(e);
-        let found = self.request.store.find(key).map_err(|e| failed(&e))?;
-        let Found::Record(record) = found else {
-            return Err(StageError::new(format!("cannot read `{label}`: its record is gone from the cache")));
+    fn inline_file(
+        &self,
+        key: Key,
+        stage: &str,
+        (port, artifact): (&str, &Artifact),
+    ) -> Result<tempfile::NamedTempFile, StageError> {
+        let failed = |e: &dyn std::error::Error| StageError::new(format!("cannot read `{stage}.{port}`")).because(e);
+        let bytes = match self.results.bytes(stage, port, artifact) {
+            Some(bytes) => bytes,
+            None => {
+                let Found::Record(record) = self.request.store.find(key).map_err(|e| failed(&e))? else {
+                    let message = format!("cannot read `{stage}.{port}`: its record is gone from the cache");
+                    return Err(StageError::new(message));
+                };
+                let inline = record.outputs.get(port).and_then(|a| a.inline.as_ref()).map(|inline| inline.bytes());
+                inline.ok_or_else(|| StageError::new(format!("cannot read `{stage}.{port}`: its blob is gone")))?
+            }
         };
-        let bytes = record.outputs.get(port).and_then(|a| a.inline.as_ref()).map(|inline| inline.bytes());
-        let bytes = bytes.ok_or_else(|| StageError::new(format!("cannot read `{label}`: its blob is gone")))?;
         let mut file = tempfile::NamedTempFile::new().map_err(|e| failed(&e))?;
         std::io::Write::write_all(&mut file, &bytes).map_err(|e| failed(&e))?;
         Ok(file)

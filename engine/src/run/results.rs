@@ -65,6 +65,12 @@ impl<'a> Results<'a> {
         })
     }
 
+    /// A small output's bytes from where people look for it, if they are still what they should be.
+    pub(super) fn bytes(&self, stage: &str, port: &str, artifact: &Artifact) -> Option<Vec<u8>> {
+        let bytes = std::fs::read(self.root.join(self.name(stage, port))).ok()?;
+        (digest::Digest::of(&bytes) == artifact.digest).then_some(bytes)
+    }
+
     /// Puts the outputs in `record` where they belong.
     pub(super) fn place(&self, stage: &Stage, record: &Record) -> std::io::Result<()> {
         let directory = self.root.join(self.directory(&stage.name));

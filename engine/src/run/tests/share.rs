@@ -172,6 +172,22 @@ fn a_blob_that_is_gone_is_a_miss() {
 }
 
 #[test]
+fn a_cache_deleted_under_good_results_fails_nobody() {
+    let project = Project::new();
+    let mut sketch = project.sketch();
+    sketch.toy("small", word("s"), &[]);
+    sketch.toy("large", Toy { size: Size::Large, ..word("l") }, &[From::Stage("small")]);
+    sketch.on_port("last", word("e"), 1, &[From::Stage("small")]);
+    project.run(&sketch);
+    std::fs::remove_dir_all(&project.cache).unwrap();
+    sketch.pipeline.stages[2].config["word"] = "f".into();
+    let seen = project.run(&sketch);
+    assert_eq!(seen.finished.exit, 0, "{seen:?}");
+    assert_eq!(seen.started(), ["large", "last"], "what is small is still there");
+    assert_eq!(project.result("last"), "f0(s0())");
+}
+
+#[test]
 fn blobs_and_records_are_read_only() {
     let project = Project::new();
     project.run(&chain(&project));
