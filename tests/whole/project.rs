@@ -36,6 +36,7 @@ impl Project {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::fs::create_dir_all(project.at("models")).expect("a directory can be made");
         std::fs::create_dir_all(project.at("pipelines")).expect("a directory can be made");
+        copy(&here.join("pipe.toml"), &project.at("pipe.toml"));
         copy(&here.join("configs"), &project.at("configs"));
         copy(&here.join("models/tiny-qwen3"), &project.at("models/tiny-qwen3"));
         copy(&here.join("pipelines/quickstart.toml"), &project.at("pipelines/quickstart.toml"));
@@ -53,8 +54,9 @@ impl Project {
 
     /// A copy of the project where everything ran once.
     pub(crate) fn served() -> Project {
+        Project::first_run().ends_with(0);
         let project = Project { directory: temporary() };
-        for name in ["configs", "models", "pipelines", "cache", ".pipe", "results"] {
+        for name in ["pipe.toml", "configs", "models", "pipelines", "cache", ".pipe", "results"] {
             copy(&SERVED.0.at(name), &project.at(name));
         }
         project
@@ -142,7 +144,8 @@ impl Outcome {
             serde_json::from_str::<serde_json::Value>(line)
                 .unwrap_or_else(|e| panic!("{e} in a line of --json: {line}"))
         });
-        events.filter(|e| e["event"] == event).map(|e| e["stage"].as_str().expect("it is a text").to_owned()).collect()
+        let events = events.map(|line| line["what"].clone()).filter(|what| what["event"] == event);
+        events.map(|what| what["stage"].as_str().expect("it is a text").to_owned()).collect()
     }
 }
 
