@@ -201,6 +201,6 @@ fn a_cache_on_a_full_disk_fails_the_stage_that_filled_it_and_keeps_the_rest() {
          mount -o remount,size=64m full; {PIPE} run quickstart weights --cache full; echo again $?; }} 2>&1"
     );
     let told = isolated(&script);
-    told.ends_with(0).names(&["failed weights", "first 3", "0 damaged", "verify 0", "again 0"]);
+    told.ends_with(0).names(&["failed weights", "is full", "`pipe gc`", "first 3", "0 damaged", "verify 0", "again 0"]);
     is_still_good(&project);
 }
