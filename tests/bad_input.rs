@@ -81,8 +81,10 @@ fn a_truncated_table_on_a_port_is_named_and_stops_only_its_stage() {
 name = "cut"
 [choose]
 model = "tiny-qwen3"
+scheduler = "cpu"
 [stage.sim]
 kind = "sim"
+use = ["scheduler"]
 in = { requests = "data/cut.parquet", ops = "data/ops", model = "@model" }
 "#;
     project.write("pipelines/cut.toml", pipeline);
@@ -94,7 +96,7 @@ in = { requests = "data/cut.parquet", ops = "data/ops", model = "@model" }
     }
     is_still_good(&project);
     project.write("data/cut.parquet", &whole);
-    project.pipe(&["run", "cut", "sim.scheduler.kv_blocks=64"]).ends_with(0);
+    project.pipe(&["run", "cut"]).ends_with(0);
 }
 
 #[test]
