@@ -17,8 +17,9 @@ use super::step::{Describer, Step};
 /// Steps that may be handed over and not collected.
 pub const IN_FLIGHT_MAX: usize = 2;
 
-/// Below this the clock is watched instead of sleeping.
-const WATCH: Duration = Duration::from_micros(200);
+/// Below this the clock is watched instead of sleeping: a thread that slept comes back to cold caches, and the launches of
+/// the next step with a prefill are the host's work.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// One step's memory on the host and its instants on the card.
 #[derive(Debug)]
