@@ -81,8 +81,10 @@ fn a_truncated_table_on_a_port_is_named_and_stops_only_its_stage() {
 name = "cut"
 [choose]
 model = "tiny-qwen3"
+scheduler = "cpu"
 [stage.sim]
 kind = "sim"
+use = ["scheduler"]
 in = { requests = "data/cut.parquet", ops = "data/ops", model = "@model" }
 "#;
     project.write("pipelines/cut.toml", pipeline);
@@ -94,7 +96,7 @@ in = { requests = "data/cut.parquet", ops = "data/ops", model = "@model" }
     }
     is_still_good(&project);
     project.write("data/cut.parquet", &whole);
-    project.pipe(&["run", "cut", "sim.scheduler.kv_blocks=64"]).ends_with(0);
+    project.pipe(&["run", "cut"]).ends_with(0);
 }
 
 #[test]
@@ -201,6 +203,6 @@ fn a_cache_on_a_full_disk_fails_the_stage_that_filled_it_and_keeps_the_rest() {
          mount -o remount,size=64m full; {PIPE} run quickstart weights --cache full; echo again $?; }} 2>&1"
     );
     let told = isolated(&script);
-    told.ends_with(0).names(&["No space left", "first 3", "0 damaged", "verify 0", "again 0"]);
+    told.ends_with(0).names(&["failed weights", "is full", "`pipe gc`", "first 3", "0 damaged", "verify 0", "again 0"]);
     is_still_good(&project);
 }

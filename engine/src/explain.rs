@@ -107,17 +107,23 @@ pub fn differences(old: &str, new: &str) -> Vec<Difference> {
     let (old, new) = (fields(old), fields(new));
     let mut out: Vec<Difference> = Vec::new();
     for (name, value) in &new {
-        if old.get(name) != Some(value) {
+        if old.get(name) != Some(value) && !is_filled(name, value, &old) {
             out.push(Difference { name: name.clone(), old: old.get(name).cloned(), new: Some(value.clone()) });
         }
     }
     for (name, value) in &old {
-        if !new.contains_key(name) {
+        if !new.contains_key(name) && !is_filled(name, value, &new) {
             out.push(Difference { name: name.clone(), old: Some(value.clone()), new: None });
         }
     }
     out.sort_by(|a, b| (a.topic(), &a.name).cmp(&(b.topic(), &b.name)));
     out
+}
+
+/// Whether an empty table of one text has fields in the `other`: those fields say it all.
+fn is_filled(name: &str, value: &str, other: &BTreeMap<String, String>) -> bool {
+    let below = format!("{name}.");
+    matches!(value, "{}" | "[]") && other.range(below.clone()..).next().is_some_and(|(n, _)| n.starts_with(&below))
 }
 
 /// The most telling difference between two keys' texts in one line, with the number of further ones; `None` where

@@ -87,14 +87,15 @@ pub enum StoreError {
     },
 }
 
+/// What to do where the cache's file system is full.
+pub(crate) const MAKE_ROOM: &str = "free some space, with `pipe gc` for example, or name another cache with `--cache`";
+
 impl StoreError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         let StoreError::Io { source, path, .. } = self else { return None };
         match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                Some("free some space, with `pipe gc` for example, or name another cache with `--cache`".to_owned())
-            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(MAKE_ROOM.to_owned()),
             ErrorKind::ReadOnlyFilesystem => {
                 Some("the cache is on a read-only file system: name another with `--cache`".to_owned())
             }

@@ -21,6 +21,14 @@ fn a_changed_setting_is_told_with_both_values() {
 }
 
 #[test]
+fn a_table_that_was_empty_is_told_by_the_fields_it_got() {
+    let (empty, filled) = (edited("rate\t8", "gate\t{}"), edited("rate\t8", "gate.ttft\t0.5"));
+    assert_eq!(first_difference(&empty, &filled).as_deref(), Some("config gate.ttft: new, 0.5"));
+    assert_eq!(first_difference(&filled, &empty).as_deref(), Some("config gate.ttft: gone, was 0.5"));
+    assert_eq!(first_difference(&empty, OLD).as_deref(), Some("config gate: gone, was {} (and 1 more)"));
+}
+
+#[test]
 fn a_setting_is_told_before_code_and_the_rest_is_counted() {
     let new = edited("\t512", "\t256").replace("aaaa", "bbbb");
     assert_eq!(first_difference(OLD, &new).as_deref(), Some("config scheduler.max_batch: 512 → 256 (and 1 more)"));

@@ -127,7 +127,7 @@ fn judge(job: &Job, end: Option<End>) -> Result<Outcome, StageError> {
                 circumstances: Default::default(),
                 usage: Usage::default(),
             }),
-            other => Err(StageError::new(died(other))),
+            other => Err(unsaid(job, other)),
         };
     }
     match job.attempt.outcome() {
@@ -136,7 +136,22 @@ fn judge(job: &Job, end: Option<End>) -> Result<Outcome, StageError> {
             Ended::Failed(error) => Err(error),
             Ended::Panicked(words) => Err(StageError::new(format!("it panicked: {words}"))),
         },
-        None => Err(StageError::new(died(status))),
+        None => Err(unsaid(job, status)),
+    }
+}
+
+/// The failure of a stage that left no word of its own. Where its file system is full it had no place to write one.
+fn unsaid(job: &Job, status: Option<Status>) -> StageError {
+    /// Less than this holds neither a log nor an outcome.
+    const NOTHING_LEFT_BYTES: u64 = 32 << 10;
+    let left = rustix::fs::statvfs(&job.attempt.directory).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    let died = died(status);
+    match left {
+        Ok(left) if left < NOTHING_LEFT_BYTES => {
+            StageError::new(format!("{died}, and the file system of its attempt is full: {left} bytes left"))
+                .help(crate::store::MAKE_ROOM)
+        }
+        _ => StageError::new(died),
     }
 }
 
