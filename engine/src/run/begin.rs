@@ -349,7 +349,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         if artifact.bytes >= crate::store::INLINE_BYTES || artifact.shape != crate::digest::Shape::File {
             return Ok(None);
         }
-        if let Some(bytes) = self.results.bytes(&self.stage(stage.0).name, port, artifact) {
+        if let Some(bytes) = self.results.bytes(self.stage(stage.0), port, artifact) {
             return Ok(Some(bytes));
         }
         let key = node.key.expect("a stage that is good has a key");

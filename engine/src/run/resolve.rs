@@ -124,7 +124,7 @@ impl<'a> Resolver<'a> {
                 if blob.exists() || memory.meaning(artifact.digest, meaning.name).is_some() {
                     return by_meaning(meaning, &label, artifact.digest, &blob, memory);
                 }
-                let file = self.inline_file(key, &producer.name, (name, artifact))?;
+                let file = self.inline_file(key, producer, (name, artifact))?;
                 by_meaning(meaning, &label, artifact.digest, file.path(), memory)
             }
         }
@@ -134,19 +134,21 @@ impl<'a> Resolver<'a> {
     fn inline_file(
         &self,
         key: Key,
-        stage: &str,
+        stage: &Stage,
         (port, artifact): (&str, &Artifact),
     ) -> Result<tempfile::NamedTempFile, StageError> {
-        let failed = |e: &dyn std::error::Error| StageError::new(format!("cannot read `{stage}.{port}`")).because(e);
+        let failed =
+            |e: &dyn std::error::Error| StageError::new(format!("cannot read `{}.{port}`", stage.name)).because(e);
         let bytes = match self.results.bytes(stage, port, artifact) {
             Some(bytes) => bytes,
             None => {
                 let Found::Record(record) = self.request.store.find(key).map_err(|e| failed(&e))? else {
-                    let message = format!("cannot read `{stage}.{port}`: its record is gone from the cache");
+                    let message = format!("cannot read `{}.{port}`: its record is gone from the cache", stage.name);
                     return Err(StageError::new(message));
                 };
                 let inline = record.outputs.get(port).and_then(|a| a.inline.as_ref()).map(|inline| inline.bytes());
-                inline.ok_or_else(|| StageError::new(format!("cannot read `{stage}.{port}`: its blob is gone")))?
+                inline
+                    .ok_or_else(|| StageError::new(format!("cannot read `{}.{port}`: its blob is gone", stage.name)))?
             }
         };
         let mut file = tempfile::NamedTempFile::new().map_err(|e| failed(&e))?;

@@ -66,7 +66,7 @@ impl<'a> Results<'a> {
     }
 
     /// A small output's bytes from where people look for it, if they are still what they should be.
-    pub(super) fn bytes(&self, stage: &str, port: &str, artifact: &Artifact) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, stage: &Stage, port: &str, artifact: &Artifact) -> Option<Vec<u8>> {
         let bytes = std::fs::read(self.root.join(self.name(stage, port))).ok()?;
         (digest::Digest::of(&bytes) == artifact.digest).then_some(bytes)
     }

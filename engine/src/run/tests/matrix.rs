@@ -322,7 +322,7 @@ outputs = { sorted = "deep/sorted.txt", env = "env", where = "where" }
     let seen = project.run(&command(&project, text));
     assert_eq!(seen.finished.exit, 0, "{seen:?}");
     let read = |port: &str| std::fs::read_to_string(project.root.join("results/sketch/stage").join(port)).unwrap();
-    assert_eq!(read("sorted"), "a\nb\n");
+    assert_eq!(read("sorted.txt"), "a\nb\n");
     let env = read("env");
     let names: Vec<&str> = env.lines().filter_map(|line| line.split('=').next()).collect();
     let expected =
