@@ -3,5 +3,9 @@
 
 #[test]
 fn commands_print_and_leave_what_is_written_in_the_cases() {
-    trycmd::TestCases::new().env("NO_COLOR", "1").env("TERM", "dumb").case("tests/cli/*.md");
+    trycmd::TestCases::new()
+        .register_bin("sh", std::path::Path::new("/bin/sh"))
+        .env("NO_COLOR", "1")
+        .env("PIPE_NVML", "no-such-library")
+        .case("tests/cli/*.md");
 }

@@ -182,7 +182,7 @@ pub enum Event {
         stage: String,
         /// Its port.
         port: String,
-        /// `results/<pipeline>/<stage>/<port>`.
+        /// `results/<pipeline>/<stage>/<port>[.<extension>]`.
         path: String,
     },
     /// Something a person should read although the run goes on.

@@ -111,6 +111,9 @@ pub struct Port {
     pub optional: bool,
     /// A small UTF-8 text that is printed at the end of a run, also of a hit (outputs only).
     pub shown: bool,
+    /// What its file is called after the dot under `results/`, so that other programs know what it is; empty = nothing
+    /// (outputs only). Not part of a key.
+    pub extension: Cow<'static, str>,
     /// How to digest it by meaning and not by bytes.
     pub meaning: Option<Meaning>,
 }
@@ -129,6 +132,7 @@ impl Port {
             many: false,
             optional: false,
             shown: false,
+            extension: Cow::Borrowed(""),
             meaning: None,
         }
     }
@@ -152,6 +156,21 @@ impl Port {
     pub fn shown(mut self) -> Port {
         self.shown = true;
         self
+    }
+
+    /// The same output, a file that is called `<port>.<extension>` under `results/`.
+    #[must_use]
+    pub fn as_file(mut self, extension: impl Into<Cow<'static, str>>) -> Port {
+        self.extension = extension.into();
+        self
+    }
+
+    /// What the output is called under `results/`: its name and, if it has one, its extension.
+    pub fn file_name(&self) -> String {
+        match self.extension.as_ref() {
+            "" => self.name.to_string(),
+            extension => format!("{}.{extension}", self.name),
+        }
     }
 
     /// The same port, digested by meaning.

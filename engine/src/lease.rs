@@ -71,11 +71,14 @@ pub struct Lease {
 /// Somebody who waits, known to the pool by a number.
 pub type Waiter = u32;
 
+/// Where a waiter stands: priority, then arrival.
+type Place = (Reverse<u64>, u64, Waiter);
+
 /// Waiters with equal needs, in order.
 #[derive(Debug)]
 struct Queue {
     ask: Ask,
-    waiters: BTreeSet<(Reverse<u64>, u64, Waiter)>,
+    waiters: BTreeSet<Place>,
 }
 
 /// What somebody further ahead lacks and those behind must leave alone.
@@ -96,7 +99,7 @@ pub struct Pool {
     quiet: bool,
     board: Option<gpu::Board>,
     queues: Vec<Queue>,
-    places: HashMap<Waiter, (usize, (Reverse<u64>, u64, Waiter))>,
+    places: HashMap<Waiter, (usize, Place)>,
     tickets: HashMap<Waiter, gpu::Ticket>,
     arrivals: u64,
     /// What each head that was looked at lacks, in words.

@@ -69,6 +69,8 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// All text that was read.
     pub sources: Arc<Sources>,
+    /// What was asked for.
+    pub request: Load,
 }
 
 /// Loads a pipeline.
@@ -84,20 +86,25 @@ pub fn load(program: &Program, request: &Load) -> Result<Loaded, Diagnostics> {
     let failed = mistakes.iter().any(|mistake| mistake.weight == Weight::Error);
     let diagnostics = Diagnostics::new(mistakes, Arc::clone(&sources));
     match result {
-        Some((pipeline, project)) if !failed => Ok(Loaded { pipeline, project, warnings: diagnostics, sources }),
+        Some((pipeline, project)) if !failed => {
+            Ok(Loaded { pipeline, project, warnings: diagnostics, sources, request: request.clone() })
+        }
         _ => Err(diagnostics),
     }
 }
 
-/// Reads what the project at `root` says of itself, without any pipeline.
+/// What the project at `root` says of itself.
 ///
 /// # Errors
-/// All mistakes in its file.
-pub fn load_project(root: &Path) -> Result<Project, Diagnostics> {
+/// All mistakes in its `pipe.toml`; that there is none is no mistake.
+pub fn project(root: &Path) -> Result<Project, Diagnostics> {
     let mut reading = Reading::new(root.to_owned());
     let project = project::read(&mut reading);
     let Reading { sources, mistakes, .. } = reading;
-    if mistakes.is_empty() { Ok(project) } else { Err(Diagnostics::new(mistakes, Arc::new(sources))) }
+    match mistakes.is_empty() {
+        true => Ok(project),
+        false => Err(Diagnostics::new(mistakes, Arc::new(sources))),
+    }
 }
 
 /// `None` only where a mistake was noted.

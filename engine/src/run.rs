@@ -24,11 +24,13 @@ use crate::lease::{Ask, Capacity, Lease, Pool, gpu};
 use crate::memory::{Last, Memory};
 use crate::oracle::Facts;
 use crate::store::gc::Root;
-use crate::store::{Artifact, Found, Lookup, Made, Purpose, Record, Reserved, Store, StoreError, Who};
+use crate::store::{Artifact, Found, Lookup, Made, Record, Reserved, Store, StoreError, Who};
 
 mod begin;
 mod check;
+mod end;
 pub mod journal;
+mod look;
 pub mod plan;
 mod program;
 mod resolve;
@@ -354,67 +356,6 @@ impl<'a> Run<'a, '_, '_> {
         }
     }
 
-    /// A ready stage: its key, and what is known of it.
-    fn look_up(&mut self, stage: u32) {
-        if self.nodes[stage as usize].state != State::Ready {
-            return;
-        }
-        let spec = self.stage(stage);
-        let named = match self.resolver.name(spec, &self.nodes, &self.memory) {
-            Ok(named) => named,
-            Err(error) => return self.fail(stage, Bad::before(error)),
-        };
-        let key = named.key;
-        self.nodes[stage as usize].key = Some(key);
-        self.emit(&Event::StageKeyed { stage: spec.name.clone(), key: key.to_string() });
-        if self.purpose(stage) == Purpose::Answer {
-            if self.is_remembered(stage, key) {
-                return self.hit_from_memory(stage);
-            }
-            match self.request.store.find(key) {
-                Ok(Found::Record(record)) if has_all_ports(spec, &record) => {
-                    return self.good(stage, &record, State::Hit);
-                }
-                Ok(Found::Damaged(trouble)) => self.warn(stage, format!("{trouble}; it is computed again")),
-                Ok(Found::Record(_) | Found::Nothing) => {}
-                Err(error) => return self.fail(stage, Bad::before(work::told(&error))),
-            }
-            if self.is_trusted(stage, &named) {
-                return;
-            }
-        }
-        self.queue(stage, &named);
-    }
-
-    /// A miss: say why, and wait for resources, or for another stage of this run that is at the same key.
-    fn queue(&mut self, stage: u32, named: &Named<'_>) {
-        let spec = self.stage(stage);
-        let text = named.text(spec);
-        let old = self.memory.text(&self.request.pipeline.name, &spec.name);
-        let reason = reason(self.purpose(stage), old.as_deref(), &text);
-        let expected_ns = self.last(stage).map_or(0, |last| last.wall_ns);
-        self.nodes[stage as usize].text = Some(text.into());
-        self.emit(&Event::StageMissed { stage: spec.name.clone(), reason, expected_ns });
-        if let Some(twins) = self.at_work.get_mut(&named.key) {
-            twins.push(stage);
-            self.set(stage, State::Queued);
-            let on = "another stage of this run that does the same".to_owned();
-            return self.emit(&Event::StageBlocked { stage: spec.name.clone(), on });
-        }
-        let needs = &spec.contract.needs;
-        let cards = match self.request.facts.eligible(needs) {
-            Ok(cards) => cards.iter().map(|card| card.uuid.clone()).collect(),
-            Err(absent) => {
-                let message = format!("it declares {}; found: {}", absent.declared, absent.found);
-                return self.fail(stage, Bad::before(StageError::new(message)));
-            }
-        };
-        self.at_work.insert(named.key, Vec::new());
-        self.set(stage, State::Queued);
-        let ask = Ask::of(needs, cards, self.pool.capacity());
-        self.pool.ask(stage, self.nodes[stage as usize].rank, ask);
-    }
-
     /// Starts whatever the pool grants.
     fn start_what_can<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>) {
         while self.halt == Halt::Not {
@@ -449,107 +390,6 @@ impl<'a> Run<'a, '_, '_> {
                     Ending::Bad(bad) => self.ended_badly(stage, bad),
                 }
             }
-        }
-    }
-
-    /// A stage whose record is in the store: what it gave is known from here on.
-    fn good(&mut self, stage: u32, record: &Record, state: State) {
-        let spec = self.stage(stage);
-        if !has_all_ports(spec, record) {
-            let error = StageError::new("the record in the cache lacks an output that the stage declares");
-            return self.fail(stage, Bad::before(error.help(format!("run it with `--again {}`", spec.name))));
-        }
-        let port = |name: &str| {
-            let artifact = Artifact { inline: None, ..record.outputs[name].clone() };
-            (name.to_owned(), artifact)
-        };
-        let outputs: Vec<_> = spec.contract.outputs.iter().map(|p| port(p.name.as_ref())).collect();
-        let from = format!("{} on {}", record.made.run, record.made.host);
-        let last = Last {
-            key: record.key,
-            store: self.request.store.directory().to_owned(),
-            outputs: outputs.clone(),
-            wall_ns: record.usage.wall_ns,
-            from: from.clone(),
-            gate: record.gate.clone(),
-        };
-        self.memory.remember(&self.request.pipeline.name, &spec.name, last, &record.text);
-        self.changed = true;
-        if let Err(e) = self.results.place(&spec.name, record) {
-            self.warn(stage, format!("cannot put its outputs in `results/`: {e}"));
-        }
-        let node = &mut self.nodes[stage as usize];
-        node.outputs = outputs;
-        node.text = None;
-        self.emit(&match state {
-            State::Hit => Event::StageHit { stage: spec.name.clone(), saved_ns: record.usage.wall_ns, from },
-            _ => {
-                let outputs = record.outputs.iter();
-                let outputs = outputs.map(|(port, a)| (port.clone(), a.digest.to_string(), a.bytes)).collect();
-                Event::StageDone { stage: spec.name.clone(), usage: record.usage, outputs }
-            }
-        });
-        self.concluded(stage, state, record.gate.as_deref());
-    }
-
-    fn hit_from_memory(&mut self, stage: u32) {
-        let last = self.last(stage).expect("it is remembered").clone();
-        self.nodes[stage as usize].outputs = last.outputs;
-        let name = self.stage(stage).name.clone();
-        self.emit(&Event::StageHit { stage: name, saved_ns: last.wall_ns, from: last.from });
-        self.concluded(stage, State::Hit, last.gate.as_deref());
-    }
-
-    /// The last step of a good stage, whichever way it came.
-    fn concluded(&mut self, stage: u32, state: State, gate: Option<&str>) {
-        if let Some(message) = gate {
-            self.count.gates += 1;
-            self.emit(&Event::GateFailed { stage: self.stage(stage).name.clone(), message: message.to_owned() });
-        }
-        self.set(stage, state);
-        self.wake_twins(stage);
-    }
-
-    /// Stages that waited for the same key look again.
-    fn wake_twins(&mut self, stage: u32) {
-        let Some(key) = self.nodes[stage as usize].key else { return };
-        for twin in self.at_work.remove(&key).unwrap_or_default() {
-            if twin != stage && self.nodes[twin as usize].state == State::Queued && self.halt == Halt::Not {
-                self.set(twin, State::Ready);
-            }
-        }
-    }
-
-    fn ended_badly(&mut self, stage: u32, bad: Bad) {
-        if self.halt >= Halt::Asked && bad.signalled {
-            let because = "the run was stopped".to_owned();
-            self.emit(&Event::StageSkipped { stage: self.stage(stage).name.clone(), because });
-            return self.set(stage, State::Skipped);
-        }
-        let spec = self.stage(stage);
-        let another = bad.adopted || self.nodes[stage as usize].tries <= spec.policy.retries;
-        if another && self.halt == Halt::Not {
-            self.warn(stage, format!("{}; it is tried again", bad.error));
-            self.set(stage, State::Queued);
-            return self.ask_again(stage);
-        }
-        self.fail(stage, bad);
-    }
-
-    fn fail(&mut self, stage: u32, bad: Bad) {
-        let name = self.stage(stage).name.clone();
-        self.emit(&Event::StageFailed {
-            stage: name,
-            message: bad.error.to_string(),
-            help: bad.error.help,
-            attempt: bad.attempt.display().to_string(),
-            tail: bad.tail,
-        });
-        self.set(stage, State::Failed);
-        self.wake_twins(stage);
-        if self.request.on_failure == OnFailure::Stop && self.halt == Halt::Not {
-            self.halt = Halt::Failed;
-            self.skip_all("a stage failed");
         }
     }
 
@@ -606,20 +446,6 @@ impl<'a> Run<'a, '_, '_> {
         self.memory.last(&self.request.pipeline.name, &self.stage(stage).name)
     }
 
-    /// Whether this project remembers a result for `key`, and all of it is where people look for it.
-    fn is_remembered(&self, stage: u32, key: Key) -> bool {
-        self.last(stage).is_some_and(|last| {
-            last.key == key
-                && last.store == self.request.store.directory()
-                && self.results.are_in_place(&self.stage(stage).name, &last.outputs, &self.memory)
-        })
-    }
-
-    fn purpose(&self, stage: u32) -> Purpose {
-        let name = &self.stage(stage).name;
-        if self.request.again.contains(name) { Purpose::Another } else { Purpose::Answer }
-    }
-
     fn warn(&mut self, stage: u32, message: String) {
         let stage = Some(self.stage(stage).name.clone());
         self.emit(&Event::Warning { stage, message });
@@ -631,13 +457,6 @@ impl<'a> Run<'a, '_, '_> {
         for observer in self.observers.iter_mut() {
             observer.on(at, event);
         }
-    }
-}
-
-impl Bad {
-    /// A stage of which nothing was begun.
-    fn before(error: StageError) -> Bad {
-        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false }
     }
 }
 
@@ -653,19 +472,4 @@ fn follows(from: State, to: State) -> bool {
             // To `Queued` for a further try.
             | (Running, Done | Failed | Skipped | Queued)
     )
-}
-
-/// Whether `record` answers for every output that `stage` declares.
-fn has_all_ports(stage: &Stage, record: &Record) -> bool {
-    stage.contract.outputs.iter().all(|port| record.outputs.contains_key(port.name.as_ref()))
-}
-
-/// Why a stage runs, in a line: the first difference between its key's text when it was last good and now.
-fn reason(purpose: Purpose, old: Option<&str>, new: &str) -> String {
-    match old {
-        _ if purpose == Purpose::Another => "asked for again".to_owned(),
-        None => "first run".to_owned(),
-        Some(old) => crate::explain::first_difference(old, new)
-            .unwrap_or_else(|| "its result is no longer in the cache".to_owned()),
-    }
 }

@@ -132,8 +132,9 @@ impl StageKind for Toy {
                 }
             }
             Behaviour::Orphan => {
-                let late = format!("while :; do echo late >> '{}'; done", path.display());
-                std::process::Command::new("sh").args(["-c", &late]).spawn().unwrap();
+                // The shell ends at once and leaves a loop behind.
+                let late = format!("(while :; do echo late >> '{}'; done) &", path.display());
+                std::process::Command::new("sh").args(["-c", &late]).status().unwrap();
             }
             Behaviour::Good => {}
         }

@@ -100,7 +100,7 @@ impl StageKind for Bench {
             ],
             outputs: vec![
                 Port::new("run", "run", "requests, tokens and batches of the run, and meta.json"),
-                Port::new("sample", "text", "the output of one request, as text or ids"),
+                Port::new("sample", "text", "the output of one request, as text or ids").as_file("txt"),
             ],
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),
@@ -117,7 +117,7 @@ impl StageKind for Bench {
                 None => error,
             }
         })?;
-        check_requests(&requests, &card)?;
+        check_requests(&requests, &card, &config.scheduler)?;
         match config.hardware.device {
             DeviceSort::Cpu => {
                 let threads = threads(config.hardware.threads)?;
@@ -142,18 +142,25 @@ fn check_plain(config: &Config) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// What the workload must bring so that a model can compute with it.
-fn check_requests(requests: &[Request], card: &Card) -> Result<(), StageError> {
+/// What the workload must bring so that a model can compute with it. What the pool can never hold is not looked at
+/// here: the scheduler refuses it, as it does in a simulation.
+fn check_requests(requests: &[Request], card: &Card, knobs: &Knobs) -> Result<(), StageError> {
+    const IDS: &str = "wire the same model to the workload's `model`, so that ids are drawn below its tokenizer's size";
+    const LENGTH: &str = "set the workload's `max_total_tokens`, or take a model that knows more positions";
     for request in requests {
-        let fault = if request.prompt.is_empty() {
-            "it brings no token ids".to_owned()
+        let total = u64::from(request.prompt_tokens) + u64::from(request.output_tokens);
+        let (fault, help) = if request.prompt.is_empty() {
+            ("it brings no token ids".to_owned(), IDS)
         } else if let Some(id) = request.prompt.iter().find(|id| **id >= card.vocab) {
-            format!("its prompt holds the id {id}, the model `{}` knows ids below {}", card.name, card.vocab)
+            let known = card.vocab;
+            (format!("its prompt holds the id {id}, the model `{}` knows ids below {known}", card.name), IDS)
+        } else if total > u64::from(card.max_positions) && total <= knobs.pool_tokens() {
+            let known = card.max_positions;
+            (format!("it is {total} tokens long, the model `{}` knows {known} positions", card.name), LENGTH)
         } else {
             continue;
         };
-        return Err(StageError::new(format!("request {} cannot be computed: {fault}", request.id))
-            .help("wire the same model to the workload's `model`, so that ids are drawn below its tokenizer's size"));
+        return Err(StageError::new(format!("request {} cannot be computed: {fault}", request.id)).help(help));
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod distance;
 pub mod figures;
 pub mod gate;
 pub mod metric;
+pub mod profile;
 pub mod read;
 pub mod replay;
 pub mod side;
@@ -35,6 +36,7 @@ use align::{Clock, align};
 use side::Side;
 use verdict::{Facts, Grade, Thresholds, Verdict};
 
+use crate::model::card::{self, Card};
 use crate::tables::run::Status;
 
 /// The kind.
@@ -61,7 +63,7 @@ impl StageKind for Compare {
     const ABOUT: &'static str = "how far a predicted run is from measured ones, and why";
     const CODE: Code = Code { version: 1, modules: crate::kinds::codes::COMPARE };
 
-    fn contract(config: &Config, wired: &Wired) -> Result<Contract, Complaint> {
+    fn contract(config: &Config, _: &Wired) -> Result<Contract, Complaint> {
         let Thresholds { pass, warn } = config.thresholds;
         for (field, value) in [("pass", pass), ("warn", warn)] {
             if !(value.is_finite() && value >= 0.0) {
@@ -88,25 +90,19 @@ impl StageKind for Compare {
                 .help("0.05 is five per cent"));
             }
         }
-        if wired.has("model") && !wired.has("ops") {
-            return Err(Complaint::new("in", "`model` is wired without `ops`")
-                .help("wire both to split the error into scheduling and timing, or neither"));
-        }
         Ok(Contract {
             inputs: vec![
                 Port::new("predicted", "run", "the prediction"),
                 Port::new("measured", "run", "one measurement, or several repeats of it").many(),
-                Port::new(
-                    "ops",
-                    "ops",
-                    "the profile that predicted: is it held out, and what does it say of the measured batches",
-                )
-                .optional(),
-                Port::new("model", "model", "with `ops`: replay the measured batches through the predictor").optional(),
+                Port::new("ops", "ops", "the profile that predicted: the measured batches are replayed with its times")
+                    .optional(),
+                Port::new("model", "model", "the card that both sides should have served")
+                    .by_meaning(card::MEANING)
+                    .optional(),
             ],
             outputs: vec![
-                Port::new("verdict", "verdict", "all that was found, as JSON"),
-                Port::new("summary", "text", "the table a person asks for").shown(),
+                Port::new("verdict", "verdict", "all that was found, as JSON").as_file("json"),
+                Port::new("summary", "text", "the table a person asks for").as_file("txt").shown(),
             ],
             ..Contract::default()
         })
@@ -119,9 +115,9 @@ impl StageKind for Compare {
         if measured.is_empty() {
             return Err(StageError::new("nothing is wired to the input `measured`"));
         }
-        let profiled = io.optional("ops").and_then(profiled_requests);
-        let replay = None;
-        let verdict = compare(config, &predicted, &measured, profiled.as_deref(), replay)?;
+        let profile = io.optional("ops").map(profile::Profile::read).transpose()?;
+        let card = io.optional("model").map(|source| card::load(&source.path)).transpose()?;
+        let verdict = compare(config, &predicted, &measured, profile, card.as_ref())?;
         write(io, "verdict", &verdict.to_json())?;
         write(io, "summary", &summary::text(&verdict))?;
         if let Some(failure) = gate::failure(&verdict.gate) {
@@ -140,27 +136,21 @@ fn write(io: &Io, port: &str, text: &str) -> Result<(), StageError> {
     std::fs::write(&path, text).map_err(|e| StageError::new(format!("cannot write `{}`", path.display())).because(&e))
 }
 
-/// The digest of the requests that a profile was fitted on, where its meta names any; empty where it names none.
-fn profiled_requests(ops: &Source) -> Option<String> {
-    let text = std::fs::read(ops.path.join("meta.json")).ok()?;
-    let meta: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    Some(meta.pointer("/requests/digest").and_then(|d| d.as_str()).unwrap_or("").to_owned())
-}
-
-/// The whole comparison. `profiled` is the digest of the requests that the profile was fitted on; `replay` asks the
-/// predictor for a measured batch.
+/// The whole comparison. With `profile` the measured batches are replayed; with `card` the sides are held against it.
 ///
 /// # Errors
-/// When the sides may not be compared, or have nothing in common, or the predictor refuses a batch.
+/// When the sides may not be compared, have nothing in common, or contradict themselves.
 pub fn compare(
     config: &Config,
     predicted: &Side,
     measured: &[Side],
-    profiled: Option<&str>,
-    replay: Option<&mut replay::Ask<'_>>,
+    mut profile: Option<profile::Profile>,
+    card: Option<&Card>,
 ) -> Result<Verdict, StageError> {
     let knobs = checks::knobs(predicted, measured);
-    let checks = checks::all(predicted, measured, &knobs, profiled);
+    let mut checks = checks::all(predicted, measured, &knobs);
+    checks.extend(profile.as_ref().map(|profile| checks::held_out(profile.fitted_on(), measured)));
+    checks.extend(card.map(|card| checks::card(card, predicted, measured)));
     let refusals = checks::refusals(&checks);
     if !refusals.is_empty() && !config.allow_mismatch {
         let said: Vec<String> = refusals.iter().map(|c| format!("{}: {}", c.name, c.said)).collect();
@@ -183,8 +173,12 @@ pub fn compare(
     }
     let metrics = figures::metrics(&aligned, &config.thresholds);
     let throughput = figures::rates(&aligned, &config.thresholds);
-    let replayed = match (replay, measured.iter().find(|side| side.has_batches())) {
-        (Some(ask), Some(side)) => Some(replay::replay(side, ask)?),
+    let replayed = match (&mut profile, measured.iter().find(|side| side.has_batches())) {
+        (Some(profile), Some(side)) => {
+            let replayed = replay::replay(side, &mut |slices| profile.forecast(slices))?;
+            notes.extend(profile.notes());
+            Some(replayed)
+        }
         _ => None,
     };
     let attribution =

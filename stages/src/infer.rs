@@ -3,6 +3,7 @@
 //! Invariant: nothing here does I/O, reads a clock, starts a thread or knows candle. Time is passed in; work is
 //! done by a [`serve::Backend`]. `infer` imports nothing of this crate but itself.
 
+pub mod batch;
 pub mod blocks;
 mod laws;
 mod ledger;

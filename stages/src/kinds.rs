@@ -17,3 +17,15 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::compare::Compare>(),
     Kind::of::<crate::report::Report>(),
 ];
+
+/// What a port that holds `word` carries, in lines for `pipe kinds KIND`.
+pub fn carries(word: &str) -> Option<String> {
+    match word {
+        "trace" => Some(crate::workload::trace::FORMATS.to_owned()),
+        "prompts" => Some("JSON lines: `prompt_id`, `text`, and `output_tokens` if the line says it\n".to_owned()),
+        "model" => Some("a model.toml, or a Hugging Face config.json (dense qwen3 and llama)\n".to_owned()),
+        "tokenizer" => Some("a Hugging Face tokenizer.json\n".to_owned()),
+        "weights" => Some("a directory with safetensors in Hugging Face names, or a GGUF file\n".to_owned()),
+        _ => crate::tables::carries(word),
+    }
+}

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compare;
 pub mod device;
+pub mod export;
 pub mod infer;
 pub mod kinds;
 pub mod model;

@@ -227,6 +227,9 @@ impl Predictor {
                 })
             })
             .or_else(|| {
+                if shape.decodes == shape.sequences {
+                    return None;
+                }
                 batch.slices.iter().filter(|s| s.tokens > 1).find_map(|s| {
                     let (tokens, context) = (f64::from(s.tokens), f64::from(s.context));
                     over("attention_prefill", "tokens of a chunk", self.prefill.x_end(), tokens)

@@ -55,7 +55,7 @@ impl StageKind for Report {
                 Port::new("also", "any", "anything whose digest should stand in the provenance").many().optional(),
             ],
             outputs: vec![
-                Port::new("page", "html", "one self-contained page"),
+                Port::new("page", "html", "one self-contained page").as_file("html"),
                 Port::new("figures", "figures", "its figures as SVG files"),
             ],
             ..Contract::default()

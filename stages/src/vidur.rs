@@ -10,6 +10,7 @@
 mod account;
 mod case;
 mod events;
+mod generate;
 mod output;
 mod planner;
 mod random;
@@ -20,6 +21,7 @@ mod verb;
 pub use account::RequestMetrics;
 pub use case::{Case, CaseError, CaseRequest};
 pub use events::{BatchRecord, Ended, Outcome, run};
+pub use generate::{Generator, Synthetic, TraceReplay};
 pub use output::{batches_csv, request_metrics_csv, summary_json};
 pub use planner::{Plan, plan};
 pub use verb::VERB;

@@ -68,7 +68,8 @@ token_ids = "none"
                 .optional()
                 .by_meaning(card::MEANING),
         ];
-        let outputs = vec![Port::new("requests", "requests", "table `requests`, one file").by_meaning(TABLE)];
+        let requests = Port::new("requests", "requests", "table `requests`, one file");
+        let outputs = vec![requests.by_meaning(TABLE).as_file("parquet")];
         Ok(Contract { inputs, outputs, sort: Sort::Computed, ..Contract::default() })
     }
 

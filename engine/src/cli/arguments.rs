@@ -113,7 +113,7 @@ pub(super) struct Plan {
 /// `pipe why`.
 #[derive(Debug, Args)]
 pub(super) struct Why {
-    /// A stage, with its pipeline before it or the one of the latest run, and overrides.
+    /// Stages, with their pipeline before them or the one of the latest run, and overrides; no stage: all that would run.
     #[command(flatten)]
     pub(super) words: Words,
 }

@@ -65,6 +65,9 @@ fn ports(out: &mut String, title: &str, ports: &[Port], paint: Paint) {
                 marks.push(mark.to_owned());
             }
         }
+        if !port.extension.is_empty() {
+            marks.push(format!("`{}` in results", port.file_name()));
+        }
         marks.extend(port.meaning.map(|m| format!("keyed as {}", m.name)));
         let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
         let _ = writeln!(

@@ -6,10 +6,12 @@ use super::here::{self, Sorted};
 use super::history;
 use super::trouble::Trouble;
 use crate::event::Event;
+use crate::graph::Pipeline;
 use crate::kind::Program;
 use crate::load::{Load, Loaded, Machine, Project};
 use crate::oracle::Facts;
 use crate::run::journal::Line;
+use crate::source::nearest::nearest;
 use crate::store::Store;
 
 /// The directory in which the command was typed.
@@ -22,7 +24,6 @@ pub(super) fn current_directory() -> Result<PathBuf, Trouble> {
 
 /// A pipeline that was loaded for a verb, and the stages that were named.
 pub(super) struct Opened {
-    pub(super) asked: Load,
     pub(super) loaded: Loaded,
     pub(super) stages: Vec<String>,
 }
@@ -34,16 +35,43 @@ pub(super) struct Opened {
 pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Result<Opened, Trouble> {
     let root = here::root(&current_directory()?);
     let Sorted { file, stages, overrides } = here::sort(words, &root);
+    let named = file.is_some();
     let file = match file {
         Some(file) => file,
         None => latest(&root).ok_or_else(|| none_meant(&root, stages.first()))?,
     };
     let host = facts.host();
     let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
-    let asked = Load { file, overrides, machine };
-    let loaded = crate::load::load(program, &asked)?;
+    let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
     super::trouble::warn(&loaded.warnings);
-    Ok(Opened { asked, loaded, stages })
+    let first = stages.first().cloned();
+    let stages = points(&loaded.pipeline, &stages).map_err(|trouble| match named {
+        true => trouble,
+        // The first word may have been meant as a pipeline.
+        false => trouble.and_help(&pipelines_here(&root, first.as_ref())),
+    })?;
+    Ok(Opened { loaded, stages })
+}
+
+/// The stages that `words` name: a stage, or all points of a matrix.
+///
+/// # Errors
+/// When a word names none.
+pub(super) fn points(pipeline: &Pipeline, words: &[String]) -> Result<Vec<String>, Trouble> {
+    let mut names = Vec::new();
+    for word in words {
+        let found = pipeline.named(word);
+        if found.is_empty() {
+            let known: Vec<&str> = pipeline.stages.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("there is no stage `{word}` in the pipeline `{}`", pipeline.name);
+            return Err(Trouble::mistake(message).help(match nearest(word, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has: {}", known.iter().take(20).copied().collect::<Vec<_>>().join(", ")),
+            }));
+        }
+        names.extend(found.into_iter().map(|id| pipeline.stages[id.index()].name.clone()));
+    }
+    Ok(names)
 }
 
 /// The pipeline file of the project's latest run, if it is still there.
@@ -54,16 +82,23 @@ fn latest(root: &Path) -> Option<PathBuf> {
 }
 
 fn none_meant(root: &Path, word: Option<&String>) -> Trouble {
-    let names: Vec<String> = here::pipelines(root).into_iter().map(|l| l.name).collect();
     let message = match word {
         Some(word) => format!("`{word}` is no pipeline, and there is no run yet whose stage it could be"),
         None => "no pipeline was named, and there is no run yet".to_owned(),
     };
-    let help = match names.as_slice() {
-        [] => format!("there is none in `{}`; `pipe init` writes a starter", root.join("pipelines").display()),
-        names => format!("here are: {}", names.join(", ")),
-    };
-    Trouble::mistake(message).help(help)
+    Trouble::mistake(message).help(pipelines_here(root, word))
+}
+
+fn pipelines_here(root: &Path, word: Option<&String>) -> String {
+    let names: Vec<String> = here::pipelines(root).into_iter().map(|l| l.name).collect();
+    match names.as_slice() {
+        [] => format!("there is no pipeline in `{}`; `pipe init` writes a starter", root.join("pipelines").display()),
+        names => {
+            let near = word.and_then(|word| nearest(word, names.iter().map(String::as_str)));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            format!("pipelines here: {}{near}", names.join(", "))
+        }
+    }
 }
 
 /// Opens the cache.

@@ -45,7 +45,7 @@ pub(super) fn stage(pipeline: &Pipeline, stage: &Stage, record: Option<&Record>,
         }
     }
     for port in &stage.contract.outputs {
-        let result = Path::new("results").join(&pipeline.name).join(&stage.name).join(port.name.as_ref());
+        let result = Path::new("results").join(&pipeline.name).join(&stage.name).join(port.file_name());
         let artifact = record.and_then(|r| r.outputs.get(port.name.as_ref()));
         let size = artifact
             .map(|a| format!("  {}, {}, at {}", bytes(a.bytes), &a.digest.to_string()[..12], result.display()))

@@ -48,6 +48,17 @@ impl Trouble {
         self
     }
 
+    /// The same trouble with a further remedy.
+    pub(super) fn and_help(self, more: &str) -> Trouble {
+        let help = match &self.what {
+            What::Plain(diagnostic) => {
+                diagnostic.help.as_ref().map_or(more.to_owned(), |help| format!("{help}; {more}"))
+            }
+            What::Mistakes(_) => return self,
+        };
+        self.help(help)
+    }
+
     /// As text, as wide as the terminal on stderr and coloured only on one.
     fn text(&self) -> String {
         let (look, width) = (look(), width());

@@ -69,21 +69,23 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         (false, true) => Telling::Results,
         (false, false) => Telling::Words,
     };
-    let mut observers = screen::live(telling, options.trace.as_deref()).map_err(|e| {
+    let mut live = screen::live(telling, options.trace.as_deref()).map_err(|e| {
         let path = options.trace.as_deref().unwrap_or(Path::new(""));
         Trouble::internal(format!("cannot make the trace `{}`: {e}", path.display()))
     })?;
     ready.stop.on_signals().map_err(|e| Trouble::internal(format!("cannot catch signals: {e}")))?;
     let command: Vec<String> = std::env::args().collect();
+    let again = open::points(&opened.loaded.pipeline, &options.again)?;
+    let trust_code = open::points(&opened.loaded.pipeline, &options.trust_code)?;
     let request = run::Request {
-        again: &options.again,
-        trust_code: &options.trust_code,
+        again: &again,
+        trust_code: &trust_code,
         on_failure: if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         jobs: options.jobs,
         command: &command,
         ..ready.request(&opened)
     };
-    let mut told: Vec<&mut dyn Observer> = observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
+    let mut told: Vec<&mut dyn Observer> = live.observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
     let finished = run::run(&request, &mut told).map_err(|e| not_here(program, &opened, options, e))?;
     Ok(ExitCode::from(finished.exit))
 }
@@ -125,8 +127,7 @@ impl Ready {
 fn not_here(program: &Program, opened: &open::Opened, options: &Run, error: RunError) -> Trouble {
     let RunError::NoCard { stage, .. } = &error else { return error.into() };
     let facts = Facts::here();
-    let mut fitting: Vec<String> = load::alternatives(program, &opened.asked, stage)
-        .unwrap_or_default()
+    let mut fitting: Vec<String> = load::alternatives(program, &opened.loaded, stage)
         .into_iter()
         .filter(|other| facts.eligible(&other.needs).is_ok())
         .map(|other| format!("{}={}", other.group, other.choice))
@@ -136,8 +137,11 @@ fn not_here(program: &Program, opened: &open::Opened, options: &Run, error: RunE
     let help = match fitting.as_slice() {
         [] => "no other choice of a group that it uses would run here".to_owned(),
         [first, ..] => {
-            let words = options.words.words.join(" ");
-            format!("would run here: {}; for example `pipe run {words} {first}`", fitting.join(", "))
+            let group = first.split_once('=').map_or(first.as_str(), |(group, _)| group);
+            let chosen = |word: &&str| word.split_once('=').is_some_and(|(key, _)| key == group);
+            let words: Vec<&str> = options.words.words.iter().map(String::as_str).filter(|w| !chosen(w)).collect();
+            let command = format!("pipe run {} {first}", words.join(" "));
+            format!("would run here: {}; for example `{command}`", fitting.join(", "))
         }
     };
     Trouble::from(error).help(help)
@@ -164,27 +168,36 @@ pub(super) fn why(program: &'static Program, cache: Option<&Path>, options: &Why
     let facts = Facts::here();
     let opened = open::pipeline(program, &options.words.words, &facts)?;
     let pipeline = &opened.loaded.pipeline;
-    if opened.stages.is_empty() {
-        return Err(Trouble::mistake("`pipe why` wants a stage").help(stages_of(&opened)));
-    }
     let ready = Ready::new(cache, &opened, facts)?;
     let plan = run::plan::plan(&ready.request(&opened))?;
     let memory = Memory::open(&pipeline.root);
-    for name in &opened.stages {
-        let mut asked = vec![name.as_str()];
-        let mut told = std::collections::BTreeSet::new();
-        // What a stage depends on is explained below it, each once.
-        while let Some(name) = asked.pop() {
-            if !told.insert(name) {
-                continue;
-            }
-            let Some((planned, stage)) = find(&opened, &plan, name) else { continue };
-            if let Answer::Depends { on } = &planned.answer {
-                asked.extend(on.iter().rev().map(String::as_str));
-            }
-            let old = memory.text(&pipeline.name, name);
-            say(&why::tell(pipeline, stage, planned, old.as_deref(), paint()));
+    // Without a stage: whatever keeps the pipeline from being all known.
+    let asked: Vec<&str> = if opened.stages.is_empty() {
+        let open = |p: &&Planned| matches!(p.answer, Answer::Run { .. } | Answer::Blocked { .. });
+        plan.stages.iter().filter(open).map(|p| p.stage.as_str()).collect()
+    } else {
+        opened.stages.iter().map(String::as_str).collect()
+    };
+    if asked.is_empty() {
+        say(&format!(
+            "nothing would run: {} of `{}` are known\n",
+            counted(plan.stages.len() as u64, "stage"),
+            pipeline.name
+        ));
+    }
+    let mut told = std::collections::BTreeSet::new();
+    let mut left: Vec<&str> = asked.into_iter().rev().collect();
+    // What a stage depends on is explained below it, each once.
+    while let Some(name) = left.pop() {
+        if !told.insert(name) {
+            continue;
         }
+        let Some((planned, stage)) = find(&opened, &plan, name) else { continue };
+        if let Answer::Depends { on } = &planned.answer {
+            left.extend(on.iter().rev().map(String::as_str));
+        }
+        let old = memory.text(&pipeline.name, name);
+        say(&why::tell(pipeline, stage, planned, old.as_deref(), paint()));
     }
     Ok(Exit::Good.into())
 }
@@ -198,7 +211,7 @@ fn find<'a>(opened: &'a open::Opened, plan: &'a run::plan::Plan, name: &str) -> 
 /// `pipe diff`.
 pub(super) fn diff(cache: Option<&Path>, options: &Diff) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let (old, new) = (recorded(&root, &options.old)?, recorded(&root, &options.new)?);
     let reason =
         |_: &str, old: &str, new: &str| explain::first_difference(&text_of(&store, old)?, &text_of(&store, new)?);
@@ -237,11 +250,6 @@ pub(super) fn show(program: &'static Program, cache: Option<&Path>, options: &Sh
     let opened = open::pipeline(program, &options.words.words, &facts)?;
     let pipeline = &opened.loaded.pipeline;
     let named: Vec<&Stage> = pipeline.stages.iter().filter(|s| opened.stages.contains(&s.name)).collect();
-    if named.len() < opened.stages.len() {
-        let missing = opened.stages.iter().find(|n| !named.iter().any(|s| s.name == **n));
-        let message = format!("there is no stage `{}` in the pipeline `{}`", missing.map_or("", |m| m), pipeline.name);
-        return Err(Trouble::mistake(message).help(stages_of(&opened)));
-    }
     if options.resolved {
         let all: Vec<&Stage> = if named.is_empty() { pipeline.stages.iter().collect() } else { named };
         let told: Vec<String> = all.into_iter().map(|s| show::resolved(s, paint())).collect();
@@ -292,11 +300,6 @@ fn replay(root: &Path, id: &str) -> Done {
     Ok(Exit::Good.into())
 }
 
-fn stages_of(opened: &open::Opened) -> String {
-    let names: Vec<&str> = opened.loaded.pipeline.stages.iter().map(|s| s.name.as_str()).take(20).collect();
-    format!("`{}` has: {}", opened.loaded.pipeline.name, names.join(", "))
-}
-
 /// `pipe graph`.
 pub(super) fn graph(program: &'static Program, options: &Graph) -> Done {
     let opened = open::pipeline(program, &options.words.words, &Facts::here())?;
@@ -319,7 +322,7 @@ pub(super) fn runs(options: &Runs) -> Done {
 /// `pipe verify`.
 pub(super) fn verify(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let verified = store.verify(&mut |_, _| {})?;
     for (path, trouble) in &verified.damaged {
         say(&format!("{} {}: {trouble}\n", paint().bad("damaged"), path.display()));
@@ -341,7 +344,7 @@ pub(super) fn verify(cache: Option<&Path>) -> Done {
 /// `pipe gc`.
 pub(super) fn gc(cache: Option<&Path>, options: &Gc) -> Done {
     let root = here::root(&open::current_directory()?);
-    let store = open::store(cache, &load::load_project(&root)?)?;
+    let store = open::store(cache, &load::project(&root)?)?;
     let sweep = store.sweep(options.grace)?;
     say(&super::sweep::tell(&sweep, paint()));
     if options.plan {
@@ -388,7 +391,7 @@ pub(super) fn init(options: &Init) -> Done {
 /// `pipe doctor`.
 pub(super) fn doctor(cache: Option<&Path>) -> Done {
     let root = here::root(&open::current_directory()?);
-    let directory = open::cache_directory(cache, &load::load_project(&root)?);
+    let directory = open::cache_directory(cache, &load::project(&root)?);
     let facts = Facts::here();
     let mut checks = doctor::cache(&directory);
     checks.push(doctor::host(&facts));

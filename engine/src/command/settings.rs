@@ -1,6 +1,7 @@
 //! The pieces of a `command` stage's configuration that can be written in more than one way, and are printed in one.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -92,6 +93,10 @@ impl Output {
     pub(super) fn port(&self, name: &str) -> Result<Port, Complaint> {
         let mut port = Port::new(name.to_owned(), self.holds.clone(), self.about.clone());
         port.shown = self.shown;
+        // The author's own file name says best what other programs should take it for.
+        if let Some(extension) = Path::new(&self.path).extension().and_then(|e| e.to_str()) {
+            port = port.as_file(extension.to_owned());
+        }
         if let Some(word) = &self.meaning {
             let found = meaning::find(word, &[]).ok_or_else(|| {
                 let message = format!("nothing is known of a meaning called `{word}`");

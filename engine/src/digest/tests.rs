@@ -48,7 +48,8 @@ fn equal_trees_have_equal_digests_wherever_they_lie() {
 
 #[test]
 fn everything_in_a_tree_counts() {
-    let changes: Vec<(&str, fn(&Path))> = vec![
+    type Change = (&'static str, fn(&Path));
+    let changes: Vec<Change> = vec![
         ("bytes", |root| std::fs::write(root.join("deep/er/b"), "x").unwrap()),
         ("a name", |root| std::fs::rename(root.join("a"), root.join("z")).unwrap()),
         ("a further file", |root| std::fs::write(root.join("more"), "").unwrap()),

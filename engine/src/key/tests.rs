@@ -67,7 +67,7 @@ fn the_golden_keys_have_not_moved() {
 }
 
 const GOLDEN_PLAIN: &str = "388a4289f1085882188e0699c165e801a9b43189274f8cd28ae5b1211da68c8b";
-const GOLDEN_FULL: &str = "0";
+const GOLDEN_FULL: &str = "c7bfd57f3d6923a4eaa5b7caa96b51f561a8cfdb6315167bc69dcdb85ed7a988";
 
 #[test]
 fn a_configuration_is_written_a_leaf_a_line_sorted_by_us() {

@@ -1,7 +1,7 @@
 //! What else could have been chosen, for a stage that cannot run as it was.
 
-use super::{Load, group, load, project};
-use crate::error::Diagnostics;
+use super::{Loaded, group, load};
+use crate::graph::Pipeline;
 use crate::kind::{Needs, Program};
 
 /// Another choice with which a stage resolves.
@@ -15,29 +15,24 @@ pub struct Alternative {
     pub needs: Needs,
 }
 
-/// The other choices of each group of the pipeline with which it loads and which change what `stage` needs; by group
-/// and choice. A stage of a matrix goes by the name in the file, and what its first point needs counts.
-///
-/// # Errors
-/// When the pipeline does not load as it is.
-pub fn alternatives(program: &Program, request: &Load, stage: &str) -> Result<Vec<Alternative>, Diagnostics> {
-    let loaded = load(program, request)?;
+/// The other choices of each group of a pipeline with which it loads and which change what `stage` needs; by group and
+/// choice. A stage of a matrix goes by the name in the file, and what its first point needs counts.
+pub fn alternatives(program: &Program, loaded: &Loaded, stage: &str) -> Vec<Alternative> {
     let written = stage.split('[').next().unwrap_or(stage);
-    let needs_of = |pipeline: &crate::graph::Pipeline| {
+    let needs_of = |pipeline: &Pipeline| {
         let stage = pipeline.stages.iter().find(|stage| stage.written_name() == written);
         stage.map(|stage| stage.contract.needs.clone())
     };
     let now = needs_of(&loaded.pipeline);
-    let root = project::root(&request.file);
     let mut found = Vec::new();
     for (name, chosen) in &loaded.pipeline.choices {
-        for choice in group::choices(&root, name).into_iter().filter(|choice| choice != chosen) {
-            let mut other = request.clone();
+        for choice in group::choices(&loaded.pipeline.root, name).into_iter().filter(|choice| choice != chosen) {
+            let mut other = loaded.request.clone();
             other.overrides.push(format!("{name}={choice}"));
             let Ok(loaded) = load(program, &other) else { continue };
             let needs = needs_of(&loaded.pipeline).filter(|needs| Some(needs) != now.as_ref());
             found.extend(needs.map(|needs| Alternative { group: name.clone(), choice, needs }));
         }
     }
-    Ok(found)
+    found
 }

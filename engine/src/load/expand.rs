@@ -3,10 +3,11 @@
 //!
 //! A port that takes one source expands its stage along the axes of what feeds it; a `many` port gathers all points that
 //! agree with its stage's own. Where two sources have an axis in common, points of equal value meet.
+//! [`joint`] joins inputs as written to ports, [`feed`] finds what feeds them at a point.
 //! Invariant: stages are made in an order in which each stands behind what it takes.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Machine;
@@ -15,13 +16,16 @@ use super::draft::{Draft, Sheet};
 use super::group::{Fragment, Groups};
 use super::reading::Reading;
 use super::settle::{Settled, wired};
-use super::wire::{self, Source, Wires};
+use super::wire::{Source, Wires};
 use crate::error::Mistake;
-use crate::graph::{Feed, Policy, Stage, StageId, Wire};
+use crate::graph::{Policy, Stage, StageId, Wire};
 use crate::kind::{Contract, Kind, Program};
 use crate::source::Span;
 use crate::source::nearest;
 use crate::source::tree::Value;
+
+mod feed;
+mod joint;
 
 /// Most points of one stage.
 const POINTS_MAX: usize = 100_000;
@@ -101,10 +105,13 @@ impl<'a> Expansion<'a> {
             let joints = self.joints(reading, at, &settled.resolved.contract);
             let Some(joints) = joints else { return };
             let Some(points) = self.join(reading, at, &own, &settled.resolved.contract, &joints) else { return };
-            for point in points {
+            // Cloned for all points but the last: most stages have one, and a configuration can be large.
+            let (mut settled, last) = (Some(settled), points.len().saturating_sub(1));
+            for (number, point) in points.into_iter().enumerate() {
                 let settled = match self.chooses_anew(draft, &own, &point) {
                     true => self.settle(reading, at, &kind, &wired, &point),
-                    false => Some(settled.clone()),
+                    false if number == last => settled.take(),
+                    false => settled.clone(),
                 };
                 let stage = settled.and_then(|settled| self.stage(reading, at, kind, settled, &joints, &point));
                 match (stage, u32::try_from(self.stages.len())) {
@@ -193,98 +200,6 @@ impl<'a> Expansion<'a> {
         })
     }
 
-    /// Which input is wired to which port, in the order of the contract; `None` where a mistake is noted, now or about
-    /// something that the stage hangs on.
-    fn joints(&self, reading: &mut Reading, at: usize, contract: &Contract) -> Option<Vec<Joint>> {
-        let draft = &self.sheet.drafts[at];
-        let before = reading.mistakes.len();
-        let mut joints = Vec::new();
-        let mut whole = true;
-        for (number, input) in draft.inputs.iter().enumerate() {
-            let names = contract.inputs.iter().map(|port| port.name.as_ref());
-            let Some(port) = names.clone().position(|name| name == input.port) else {
-                reading.note(wire::unknown_port(draft, input, names));
-                continue;
-            };
-            if input.list && !contract.inputs[port].many {
-                let message = format!("the input `{}` takes one source, not a list", input.port);
-                reading.note(Mistake::new("list-on-single-port", message).at(input.value, ""));
-            }
-            if !input.words.is_empty() || contract.inputs[port].optional {
-                joints.push((port, number));
-            }
-            whole &= self.check_sources(reading, at, number, contract.inputs[port].holds.as_ref());
-        }
-        for (number, port) in contract.inputs.iter().enumerate() {
-            let blamed = draft.inputs.iter().any(|input| input.port == port.name && !input.words.is_empty());
-            if !port.optional && !blamed && !joints.iter().any(|(joined, _)| *joined == number) {
-                reading.note(self.missing_input(draft, &port.name, &port.holds));
-            }
-        }
-        joints.sort_unstable();
-        (whole && reading.mistakes.len() == before).then_some(joints)
-    }
-
-    fn missing_input(&self, draft: &Draft, port: &str, holds: &str) -> Mistake {
-        let kind = draft.kind.as_ref().map_or("?", |(kind, _)| kind);
-        let message = format!("the stage `{}` needs something on its input `{port}`", draft.name);
-        let made = self.stages.iter().flat_map(|stage| {
-            let outputs = stage.contract.outputs.iter().filter(|output| output.holds == holds && holds != "any");
-            outputs.map(|output| format!("{}.{}", stage.written_name(), output.name))
-        });
-        let help = match made.take(1).next() {
-            Some(output) => format!("`{output}` holds what it takes: `in = {{ {port} = \"{output}\" }}`"),
-            None => format!("the kind `{kind}` takes what holds `{holds}` there: `in = {{ {port} = \"…\" }}`"),
-        };
-        Mistake::new("missing-input", message).at(draft.key, "").help(help)
-    }
-
-    /// Whether the sources of an input that are stages have been made, have the output, and it holds what the port
-    /// takes.
-    fn check_sources(&self, reading: &mut Reading, at: usize, number: usize, holds: &str) -> bool {
-        let input = &self.sheet.drafts[at].inputs[number];
-        let mut whole = true;
-        for (source, (_, place)) in self.wires.sources[at][number].iter().zip(&input.words) {
-            let (stage, output) = match source {
-                Source::Output { stage, output } => (*stage, output),
-                Source::Nothing => {
-                    whole = false;
-                    continue;
-                }
-                Source::File(_) | Source::Group { .. } => continue,
-            };
-            let Some(id) = self.any_point(stage) else {
-                whole = false;
-                continue;
-            };
-            let producer = &self.stages[id.index()];
-            let names = producer.contract.outputs.iter().map(|port| port.name.as_ref());
-            let name = producer.written_name();
-            let Some(port) = producer.contract.outputs.iter().find(|port| port.name == *output) else {
-                let help = nearest::remedy(output, "output", names);
-                let message = format!("the stage `{name}` has no output `{output}`");
-                reading.note(Mistake::new("unknown-output", message).at(*place, "").help(help));
-                continue;
-            };
-            if port.holds != holds && port.holds != "any" && holds != "any" {
-                let message =
-                    format!("`{name}.{output}` holds `{}`, and the input `{}` takes `{holds}`", port.holds, input.port);
-                let fitting = producer.contract.outputs.iter().find(|port| port.holds == holds);
-                let help = fitting.map(|port| format!("`{name}.{}` holds `{holds}`", port.name));
-                reading.note(Mistake::new("wrong-holding", message).at(*place, "").maybe_help(help));
-            }
-        }
-        whole
-    }
-
-    fn any_point(&self, stage: usize) -> Option<StageId> {
-        match &self.built[stage] {
-            Built::Broken => None,
-            Built::One(id) => Some(*id),
-            Built::Points { list, .. } => list.first().map(|(_, id)| *id),
-        }
-    }
-
     /// All points of a stage whose own part is `own`: along the axes of every source of a port that is not `many`.
     fn join(
         &self,
@@ -296,8 +211,7 @@ impl<'a> Expansion<'a> {
     ) -> Option<Vec<Coordinates>> {
         let draft = &self.sheet.drafts[at];
         let mut points = vec![own.clone()];
-        for (port, number) in joints.iter().filter(|(port, _)| !contract.inputs[*port].many) {
-            debug_assert!(*port < contract.inputs.len(), "joints are made from the contract");
+        for (_, number) in joints.iter().filter(|(port, _)| !contract.inputs[*port].many) {
             for source in &self.wires.sources[at][*number] {
                 let Source::Output { stage, .. } = source else { continue };
                 let Built::Points { axes, list, .. } = &self.built[*stage] else { continue };
@@ -366,112 +280,5 @@ impl<'a> Expansion<'a> {
         let name = format!("{}{}", draft.name, self.axes.suffix(point));
         let stage = Stage { name, kind, config: resolved.config, origins, contract: resolved.contract, inputs, policy };
         whole.then_some(stage)
-    }
-
-    /// The sources of an input at a point, in the order written.
-    fn feeds(
-        &mut self,
-        reading: &mut Reading,
-        at: usize,
-        number: usize,
-        many: bool,
-        point: &Coordinates,
-    ) -> Option<Vec<Feed>> {
-        let (sheet, wires) = (self.sheet, self.wires);
-        let words = &sheet.drafts[at].inputs[number].words;
-        let mut feeds = Vec::new();
-        let mut whole = true;
-        for (source, (word, place)) in wires.sources[at][number].iter().zip(words) {
-            match source {
-                Source::Nothing => whole = false,
-                Source::Output { stage, output } => {
-                    let before = feeds.len();
-                    for id in self.points_at(*stage, many, point) {
-                        let ports = &self.stages[id.index()].contract.outputs;
-                        let port = ports.iter().position(|port| port.name == *output);
-                        feeds.extend(port.map(|port| Feed::Output { stage: id, port }));
-                    }
-                    whole &= feeds.len() > before;
-                }
-                Source::File(path) => match self.is_there(path) {
-                    true => feeds.push(Feed::File { label: word.clone(), path: path.clone() }),
-                    false => {
-                        let help = "paths begin at the project's root";
-                        let message = format!("there is no file `{}`", reading.shown(path));
-                        reading.note(Mistake::new("missing-file", message).at(*place, "").help(help));
-                        whole = false;
-                    }
-                },
-                Source::Group { group, name } => {
-                    match self.group_file(reading, group, name.as_deref(), *place, point) {
-                        Some(path) => feeds.push(Feed::File { label: reading.shown(&path), path }),
-                        None => whole = false,
-                    }
-                }
-            }
-        }
-        whole.then_some(feeds)
-    }
-
-    /// The points of a stage as written that feed a point of another: all that agree with it where it gathers, else one.
-    fn points_at(&self, stage: usize, many: bool, point: &Coordinates) -> Vec<StageId> {
-        match &self.built[stage] {
-            Built::Broken => Vec::new(),
-            Built::One(id) => vec![*id],
-            Built::Points { list, .. } if many => {
-                let agrees = |theirs: &Coordinates| {
-                    theirs.iter().all(|(id, at)| point.iter().all(|(mine, value)| mine != id || value == at))
-                };
-                list.iter().filter(|(theirs, _)| agrees(theirs)).map(|(_, id)| *id).collect()
-            }
-            Built::Points { axes, by_point, .. } => {
-                let seen: Coordinates = point.iter().filter(|(axis, _)| axes.contains(axis)).copied().collect();
-                by_point.get(&seen).copied().into_iter().collect()
-            }
-        }
-    }
-
-    /// The chosen file of a group, or what it names under `[files]`.
-    fn group_file(
-        &mut self,
-        reading: &mut Reading,
-        group: &str,
-        name: Option<&str>,
-        place: Span,
-        point: &Coordinates,
-    ) -> Option<PathBuf> {
-        let fragment = self.chosen(reading, group, place, point)?;
-        let Some(name) = name else { return Some(fragment.file.clone()) };
-        let shown = reading.shown(&fragment.file);
-        let Some(entry) = fragment.files.get(name) else {
-            let help = nearest::remedy(name, "file", fragment.files.names());
-            let message = format!("`{shown}` names no file `{name}`");
-            reading.note(Mistake::new("unknown-file", message).at(place, "").help(format!("under `[files]`: {help}")));
-            return None;
-        };
-        let text = reading.string(entry)?;
-        let folder = fragment.file.parent().unwrap_or(Path::new("."));
-        let path: PathBuf = folder.join(text).components().collect();
-        if self.is_there(&path) {
-            return Some(path);
-        }
-        let script = folder.join("bootstrap.sh");
-        let help = match self.is_there(&script) {
-            true => format!("`sh {}` brings it", reading.shown(&script)),
-            false => format!("paths under `[files]` begin at `{}`", reading.shown(folder)),
-        };
-        let message = format!("there is no file `{}`", reading.shown(&path));
-        let mistake = Mistake::new("missing-file", message).at(entry.node.span, "named here").at(place, "wanted here");
-        reading.note(mistake.help(help));
-        None
-    }
-
-    fn is_there(&mut self, path: &Path) -> bool {
-        if let Some(known) = self.there.get(path) {
-            return *known;
-        }
-        let there = path.exists();
-        self.there.insert(path.to_owned(), there);
-        there
     }
 }

@@ -68,7 +68,7 @@ impl Reading {
     /// Notes that a value is of the wrong sort.
     pub(super) fn wrong_sort(&mut self, name: &str, node: &Node, wanted: &str) {
         let message = format!("`{name}` takes {wanted}, not {}", node.sort());
-        self.note(Mistake::new("wrong-type", message).at(node.span, format!("{} here", node.sort())));
+        self.note(Mistake::new("wrong-type", message).at(node.span, ""));
     }
 
     /// The text of an entry, or a note that it is none.

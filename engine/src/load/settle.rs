@@ -113,10 +113,13 @@ impl Expansion<'_> {
         });
         for (field, wanted, there) in cpus.into_iter().chain(memory) {
             let message = format!("the stage `{}` needs {wanted}, and this machine has {there}", draft.name);
-            let place = match table.locate(field) {
-                Some((found, true)) => found.value,
-                _ => draft.key,
-            };
+            // The kind does not say which setting makes the need; one of its name is the likeliest.
+            let mut place = draft.key;
+            table.leaves(&mut |path, node| {
+                if path.rsplit('.').next() == Some(field) {
+                    place = node.span;
+                }
+            });
             let help = "ask for less, or give the stage another `launcher`";
             reading.note(Mistake::new("too-large", message).at(place, "").help(help));
         }

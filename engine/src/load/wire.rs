@@ -22,7 +22,7 @@ pub(super) enum Source {
     File(PathBuf),
     /// The chosen file of a group, or what it names.
     Group { group: String, name: Option<String> },
-    /// An output of a stage.
+    /// An output of a stage; empty where none was named.
     Output { stage: usize, output: String },
     /// Nothing; a mistake is noted.
     Nothing,
@@ -84,8 +84,8 @@ fn source(reading: &Reading, sheet: &Sheet, word: &str) -> Result<Source, Mistak
         };
         return Ok(Source::Group { group: group.to_owned(), name });
     }
-    if word.contains('\0') || word.is_empty() {
-        return Err(Mistake::new("bad-value", format!("`{}` names nothing", word.escape_debug())));
+    if word.is_empty() || word.contains('\0') {
+        return Err(Mistake::new("bad-value", "this text cannot name anything"));
     }
     if word.contains('/') {
         // Rebuilt from its parts, so that `./a` and `a` are one path.
@@ -99,10 +99,8 @@ fn source(reading: &Reading, sheet: &Sheet, word: &str) -> Result<Source, Mistak
             let help = format!("to name the file, write `./{word}`");
             Err(Mistake::new("unknown-stage", format!("`{word}` is no output of a stage")).help(help))
         }
-        (Some(_), _) => {
-            let help = format!("say which of its outputs: `{stage}.OUTPUT`");
-            Err(Mistake::new("unknown-output", format!("`{word}` is a stage and not one of its outputs")).help(help))
-        }
+        // Which outputs there are is known when the stage is.
+        (Some(at), _) => Ok(Source::Output { stage: *at, output: String::new() }),
         (None, Some(_)) => {
             let help = nearest::remedy(stage, "stage", sheet.stage_names());
             Err(Mistake::new("unknown-stage", format!("there is no stage `{stage}`")).help(help))

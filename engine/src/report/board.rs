@@ -52,6 +52,8 @@ pub struct Board {
     pub skipped: u64,
     /// Time that hits saved, ns.
     pub saved_ns: u64,
+    /// Whether a stop was asked for: what is skipped from then on is only counted.
+    stopping: bool,
     /// Width of the columns `name` and `kind`.
     widths: (usize, usize),
 }
@@ -76,6 +78,7 @@ impl Board {
                     self.rows.insert(name.clone(), Row::new(kind));
                 }
             }
+            Event::Stopping { .. } => self.stopping = true,
             Event::StageMoved { stage, state } => self.moved(stage, *state),
             Event::StageHit { saved_ns, .. } => self.saved_ns += saved_ns,
             Event::StageMissed { stage, reason, expected_ns } => {
@@ -178,7 +181,7 @@ impl Board {
                 let message = message.lines().next().unwrap_or_default();
                 Some(self.entry(paint.bad("failed "), stage, &format!("{ran}{message}")))
             }
-            Event::StageSkipped { stage, because } if self.few() => {
+            Event::StageSkipped { stage, because } if self.few() && !self.stopping => {
                 Some(self.entry(paint.warn("skipped"), stage, &paint.dim(because)))
             }
             Event::GateFailed { stage, message } => Some(self.entry(paint.bad("gate   "), stage, message)),

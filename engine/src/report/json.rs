@@ -1,4 +1,5 @@
-//! The events themselves, a JSON object a line: the event's own fields and `at_ns`, the time since the run's start.
+//! The events themselves, a JSON object a line, as the run's journal has them: `at_ns`, the time since the run's start,
+//! and `what`, the event.
 
 use std::io::Write;
 use std::time::Duration;
@@ -20,10 +21,7 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Observer for Json<W> {
     fn on(&mut self, at: Duration, event: &Event) {
-        let mut line = serde_json::to_value(event).expect("an event has string keys and finite numbers only");
-        if let Some(fields) = line.as_object_mut() {
-            fields.insert("at_ns".to_owned(), (at.as_nanos() as u64).into());
-        }
+        let line = serde_json::json!({ "at_ns": at.as_nanos() as u64, "what": event });
         // A reader that has gone away must not end the run.
         let _ = writeln!(self.out, "{line}");
         let _ = self.out.flush();

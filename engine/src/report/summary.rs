@@ -72,6 +72,10 @@ impl<O: Write, E: Write> Summary<O, E> {
     }
 
     fn results(&mut self) -> std::io::Result<()> {
+        if self.detail == Detail::Full && !(self.shown.is_empty() && self.links.is_empty()) {
+            // Between lines and results, where both stand on one screen.
+            writeln!(self.err)?;
+        }
         for (name, text) in &self.shown {
             if self.shown.len() > 1 {
                 writeln!(self.out, "{}", self.out_paint.bold(name))?;
@@ -102,11 +106,8 @@ impl<O: Write, E: Write> Summary<O, E> {
                 writeln!(self.err, "  {} {line}", self.err_paint.dim("│"))?;
             }
             if !attempt.is_empty() {
-                writeln!(
-                    self.err,
-                    "  {}",
-                    self.err_paint.dim(&format!("attempt {attempt} (its `log` has the whole)"))
-                )?;
+                let words = format!("log: {}/log", self.short(attempt));
+                writeln!(self.err, "  {}", self.err_paint.dim(&words))?;
             }
         }
         if self.failures.len() > FAILURES {

@@ -419,7 +419,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 self.emit(&Event::Shown { stage, port, text });
             }
             if is_last {
-                let path = self.results.name(&spec.name, &port.name).display().to_string();
+                let path = self.results.name(spec, &port.name).display().to_string();
                 let (stage, port) = (spec.name.clone(), port.name.to_string());
                 self.emit(&Event::Linked { stage, port, path });
             }
@@ -430,7 +430,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     fn shown(&self, stage: u32, port: &str) -> Option<String> {
         use std::io::Read;
         const MOST: u64 = 64 << 10;
-        let path = self.request.pipeline.root.join(self.results.name(&self.stage(stage).name, port));
+        let path = self.request.pipeline.root.join(self.results.name(self.stage(stage), port));
         let mut bytes = Vec::new();
         std::fs::File::open(path).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())

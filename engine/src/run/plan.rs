@@ -1,9 +1,10 @@
 //! What a run would do, told before it is done: hit, run, or *depends*: by early cutoff a stage's key is unknown
 //! until what it takes is.
 
+use super::look::{has_all_ports, reason};
 use super::resolve::{Known, Resolver};
 use super::results::Results;
-use super::{Request, RunError, check, has_all_ports};
+use super::{Request, RunError, check};
 use crate::graph::{Feed, StageId};
 use crate::key::Key;
 use crate::memory::Memory;
@@ -60,8 +61,11 @@ pub enum Answer {
     },
 }
 
+/// A stage's key and outputs.
+type Answered = (Key, Vec<(String, Artifact)>);
+
 /// What is known of each stage while planning.
-struct Planning(Vec<Option<(Key, Vec<(String, Artifact)>)>>);
+struct Planning(Vec<Option<Answered>>);
 
 impl Known for Planning {
     fn outputs(&self, stage: StageId) -> (Key, &[(String, Artifact)]) {
@@ -104,7 +108,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, RunError> {
                     let remembered = last.filter(|last| {
                         last.key == key
                             && last.store == request.store.directory()
-                            && results.are_in_place(&stage.name, &last.outputs, &memory)
+                            && results.are_in_place(stage, &last.outputs, &memory)
                     });
                     let hit = match remembered {
                         Some(last) => Some((last.outputs.clone(), last.from.clone())),
@@ -125,7 +129,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, RunError> {
                         None => {
                             let text = named.text(stage);
                             let old = memory.text(&request.pipeline.name, &stage.name);
-                            let reason = super::reason(purpose, old.as_deref(), &text);
+                            let reason = reason(purpose, old.as_deref(), &text);
                             Answer::Run { key: key.to_string(), text, reason }
                         }
                     }

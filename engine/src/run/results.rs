@@ -1,4 +1,4 @@
-//! `results/<pipeline>/<stage>/<port>`: where people and other tools find the outputs of the latest run. Links to blobs;
+//! `results/<pipeline>/<stage>/<port>[.<extension>]`: where people and other tools find the outputs of the latest run. Links to blobs;
 //! small outputs are files. Relative where the cache lies in the project, so that both can be moved together.
 
 use std::ffi::OsStr;
@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::digest::{self, Remember, Shape, Stamp};
 use crate::fault;
+use crate::graph::Stage;
+use crate::kind::Port;
 use crate::memory::Memory;
 use crate::store::{Artifact, Record, Store};
 
@@ -30,9 +32,9 @@ impl<'a> Results<'a> {
         Results { root, pipeline: plain(pipeline), store, to_store }
     }
 
-    /// From the project's root: `results/<pipeline>/<stage>/<port>`.
-    pub(super) fn name(&self, stage: &str, port: &str) -> PathBuf {
-        self.directory(stage).join(plain(port))
+    /// From the project's root: `results/<pipeline>/<stage>/<port>[.<extension>]`.
+    pub(super) fn name(&self, stage: &Stage, port: &str) -> PathBuf {
+        self.directory(&stage.name).join(file(stage, port))
     }
 
     fn directory(&self, stage: &str) -> PathBuf {
@@ -48,10 +50,10 @@ impl<'a> Results<'a> {
 
     /// Whether all `outputs` of `stage` are where they belong and what they should be. For a link: its text, and that
     /// the blob is there and of the right size; for a small file: its stamp, or its bytes where that is not known.
-    pub(super) fn are_in_place(&self, stage: &str, outputs: &[(String, Artifact)], memory: &Memory) -> bool {
-        let directory = self.root.join(self.directory(stage));
+    pub(super) fn are_in_place(&self, stage: &Stage, outputs: &[(String, Artifact)], memory: &Memory) -> bool {
+        let directory = self.root.join(self.directory(&stage.name));
         outputs.iter().all(|(port, artifact)| {
-            let path = directory.join(plain(port));
+            let path = directory.join(file(stage, port));
             let Ok(link) = std::fs::read_link(&path) else {
                 return is_file_with(&path, artifact, memory);
             };
@@ -64,11 +66,11 @@ impl<'a> Results<'a> {
     }
 
     /// Puts the outputs in `record` where they belong.
-    pub(super) fn place(&self, stage: &str, record: &Record) -> std::io::Result<()> {
-        let directory = self.root.join(self.directory(stage));
+    pub(super) fn place(&self, stage: &Stage, record: &Record) -> std::io::Result<()> {
+        let directory = self.root.join(self.directory(&stage.name));
         std::fs::create_dir_all(&directory)?;
         for (port, artifact) in &record.outputs {
-            let path = directory.join(plain(port));
+            let path = directory.join(file(stage, port));
             let temporary = directory.join(format!(".{}-{}", plain(port), std::process::id()));
             remove(&temporary)?;
             match &artifact.inline {
@@ -85,15 +87,15 @@ impl<'a> Results<'a> {
                 return Err(e);
             }
         }
-        self.forget_others(&directory, record)
+        self.forget_others(&directory, stage, record)
     }
 
     /// Removes links of outputs that the stage no longer has; what is no link of ours stays.
-    fn forget_others(&self, directory: &Path, record: &Record) -> std::io::Result<()> {
+    fn forget_others(&self, directory: &Path, stage: &Stage, record: &Record) -> std::io::Result<()> {
         for entry in std::fs::read_dir(directory)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or(OsStr::new(""));
-            let is_output = record.outputs.keys().any(|port| OsStr::new(&plain(port)) == name);
+            let is_output = record.outputs.keys().any(|port| OsStr::new(&file(stage, port)) == name);
             let ours = std::fs::read_link(&path).is_ok_and(|to| to.starts_with(&self.to_store));
             if !is_output && ours {
                 remove(&path)?;
@@ -101,6 +103,12 @@ impl<'a> Results<'a> {
         }
         Ok(())
     }
+}
+
+/// What a stage's output is called in its directory.
+fn file(stage: &Stage, port: &str) -> String {
+    let declared = stage.contract.outputs.iter().find(|p| p.name == port);
+    plain(&declared.map_or_else(|| port.to_owned(), Port::file_name))
 }
 
 fn is_file_with(path: &Path, artifact: &Artifact, memory: &Memory) -> bool {

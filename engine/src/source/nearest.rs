@@ -6,8 +6,8 @@ mod tests;
 /// How many names a remedy lists.
 const LISTED: usize = 12;
 
-/// The one of `names` that is nearest to `word`, if one is near enough to be meant: at most a third of the longer word
-/// is edits (insert, delete, replace, or swap two neighbours), case aside; or one is the beginning of the other.
+/// The one of `names` that is nearest to `word`, if one is near enough to be meant: at most two fifths of the longer
+/// word are edits (insert, delete, replace, or swap two neighbours), case aside; or one is the beginning of the other.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let low: Vec<char> = word.to_lowercase().chars().collect();
     names
@@ -19,14 +19,14 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
             if longer > 120 {
                 return None;
             }
-            let allowed = (longer / 3).max(1);
+            let allowed = (longer * 2 / 5).max(1);
             if low.len().abs_diff(other.len()) <= allowed {
                 let edits = distance(&low, &other);
                 if edits <= allowed && edits < longer {
                     return Some((edits, name));
                 }
             }
-            let begins = low.len() >= 3 && other.len() >= 3 && (other.starts_with(&low) || low.starts_with(&other));
+            let begins = low.len() >= 2 && other.len() >= 2 && (other.starts_with(&low) || low.starts_with(&other));
             begins.then_some((longer, name))
         })
         .min_by_key(|(edits, _)| *edits)

@@ -112,19 +112,27 @@ fn what_does_not_fit_or_cannot_be_computed_is_refused_before_the_clock_starts() 
     assert!(error.message.starts_with("serving takes "), "{error}");
     assert!(error.help.unwrap().starts_with("`scheduler.kv_blocks` of "));
 
-    let foreign = Request {
-        id: 0,
-        arrival: Nanos(0),
-        prompt_tokens: 1,
-        output_tokens: 1,
-        prompt: [150].into(),
-        prefix_blocks: [].into(),
-        priority: 0,
+    let fault = |prompt: &[u32], output_tokens: u32| {
+        let request = Request {
+            id: 0,
+            arrival: Nanos(0),
+            prompt_tokens: prompt.len() as u32,
+            output_tokens,
+            prompt: prompt.into(),
+            prefix_blocks: [].into(),
+            priority: 0,
+        };
+        write(directory.path(), vec![request]);
+        Bench::run(&Config { scheduler: config.scheduler.clone(), ..small() }, &mut io(directory.path()))
+            .unwrap_err()
+            .message
     };
-    write(directory.path(), vec![foreign]);
-    let error = Bench::run(&small(), &mut io(directory.path())).unwrap_err();
     assert_eq!(
-        error.message,
+        fault(&[150], 1),
         "request 0 cannot be computed: its prompt holds the id 150, the model `tiny` knows ids below 150"
+    );
+    assert_eq!(
+        fault(&[1; 500], 13),
+        "request 0 cannot be computed: it is 513 tokens long, the model `tiny` knows 512 positions"
     );
 }

@@ -7,22 +7,19 @@ use serde_json::Value;
 
 use super::side::Side;
 use super::verdict::{Check, Knob, Outcome};
+use crate::model::card::Card;
 use crate::tables::run::{BatchRow, RequestRow};
 
 /// Asks every question of the prediction and all measurements.
-pub fn all(predicted: &Side, measured: &[Side], knobs: &[Knob], profiled: Option<&str>) -> Vec<Check> {
-    let mut checks = vec![
+pub fn all(predicted: &Side, measured: &[Side], knobs: &[Knob]) -> Vec<Check> {
+    vec![
         requests(predicted, measured),
         arrivals(predicted, measured),
         knobs_agree(knobs),
         model(predicted, measured),
         served(predicted, measured),
         batches(predicted, measured),
-    ];
-    if let Some(digest) = profiled {
-        checks.push(held_out(digest, measured));
-    }
-    checks
+    ]
 }
 
 /// What keeps the sides from being compared: required checks that differ.
@@ -278,7 +275,7 @@ fn in_words(batch: &BatchRow) -> String {
 }
 
 /// A profile that was fitted on the very requests that it predicts proves less than one that was not.
-fn held_out(profiled: &str, measured: &[Side]) -> Check {
+pub fn held_out(profiled: &str, measured: &[Side]) -> Check {
     let fitted = !profiled.is_empty() && measured.iter().any(|s| s.meta.requests.digest == profiled);
     if fitted {
         let said =
@@ -286,6 +283,20 @@ fn held_out(profiled: &str, measured: &[Side]) -> Check {
         return check("held-out", false, Outcome::Differs, said);
     }
     check("held-out", false, Outcome::Same, "the profile does not name these requests: they are held out")
+}
+
+/// Whether the sides served the model of the card that is wired.
+pub fn card(card: &Card, predicted: &Side, measured: &[Side]) -> Check {
+    let digest = card.digest();
+    let sides = || std::iter::once(predicted).chain(measured).filter(|s| !s.meta.model.digest.is_empty());
+    match sides().find(|s| s.meta.model.digest != digest) {
+        Some(side) => {
+            let said = format!("the card is `{}`, `{}` served `{}`", card.name, side.label, side.meta.model.name);
+            check("card", true, Outcome::Differs, said)
+        }
+        None if sides().next().is_none() => check("card", true, Outcome::Unknown, "no side names its card"),
+        None => check("card", true, Outcome::Same, format!("`{}`, {}", card.name, short(&digest))),
+    }
 }
 
 fn short(digest: &str) -> &str {

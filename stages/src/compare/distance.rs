@@ -2,6 +2,8 @@
 //!
 //! Invariant: every function takes its samples sorted ascending and finite; [`sorted`] makes them so.
 
+use crate::infer::metrics::percentile;
+
 /// The sample in ascending order; values that are not finite are left out.
 pub fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.retain(|v| v.is_finite());
@@ -14,15 +16,9 @@ pub fn mean(sample: &[f64]) -> Option<f64> {
     if sample.is_empty() { None } else { Some(sample.iter().sum::<f64>() / sample.len() as f64) }
 }
 
-/// The quantile `q` in 0..=1 by linear interpolation between order statistics: rank `q · (n − 1)`, the rule of numpy's
-/// default (Hyndman and Fan, "Sample quantiles in statistical packages", 1996, definition 7). `None` of an empty sample.
+/// The quantile `q` in 0..=1, as [`percentile`] defines it; `None` of an empty sample.
 pub fn quantile(sample: &[f64], q: f64) -> Option<f64> {
-    let last = sample.len().checked_sub(1)?;
-    let rank = q.clamp(0.0, 1.0) * last as f64;
-    let below = (rank.floor() as usize).min(last);
-    let above = (below + 1).min(last);
-    let share = rank - below as f64;
-    Some(sample[below] + (sample[above] - sample[below]) * share)
+    percentile(sample, q * 100.0)
 }
 
 /// The middle of a few values in any order; `None` of none.

@@ -1,8 +1,9 @@
 //! The measured sequence of batches, served again with predicted times: what then still differs from the measurement
 //! is timing, what differs from the prediction is scheduling.
 //!
-//! A batch starts when the batch before it has ended and the last of its requests has arrived, plus the host's time
-//! before it, and lasts as long as the device is predicted to work on it. Nothing here schedules.
+//! The host begins to prepare a batch when the batch before it has ended (the one before that, where two are in flight)
+//! and the last of its requests has arrived; the device works on it when the host is done and the device is free, for
+//! as long as it is predicted to. Nothing here schedules.
 
 use std::collections::BTreeMap;
 
@@ -34,13 +35,16 @@ pub struct Replay {
     pub forecasts: Vec<Forecast>,
 }
 
-/// The slices of a recorded batch. Which of them yields a token is told by the request's lengths: a decode does, and so
-/// does the chunk that ends the prompt.
+/// The slices of a recorded batch. A slice yields where a token of its request came at the batch's end; without token
+/// times, where it reaches the end of the prompt.
 pub fn slices(batch: &BatchRow, side: &Side) -> Vec<Slice> {
     let rows = batch.seqs.iter().zip(&batch.contexts).zip(&batch.tokens);
     rows.map(|((seq, context), tokens)| {
-        let prompt = side.place(*seq).map_or(0, |place| side.requests[place].prompt_tokens);
-        Slice { seq: *seq, context: *context, tokens: *tokens, yields: context + tokens >= prompt }
+        let yields = side.place(*seq).is_some_and(|place| match &side.tokens {
+            Some(times) => times[place].binary_search(&batch.end.0).is_ok(),
+            None => context + tokens >= side.requests[place].prompt_tokens,
+        });
+        Slice { seq: *seq, context: *context, tokens: *tokens, yields }
     })
     .collect()
 }
@@ -53,7 +57,8 @@ pub fn replay(measured: &Side, ask: &mut Ask<'_>) -> Result<Replay, StageError> 
     let mut forecasts = Vec::with_capacity(measured.batches.len());
     let mut starts = Vec::with_capacity(measured.batches.len());
     let mut ends = Vec::with_capacity(measured.batches.len());
-    let mut before = 0.0_f64;
+    let pipelined = measured.meta.knobs.get("pipelined").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let (mut free, mut free_before, mut prepared) = (0.0_f64, 0.0_f64, 0.0_f64);
     for batch in &measured.batches {
         let forecast = ask(&slices(batch, measured))?;
         let arrived = batch
@@ -63,12 +68,14 @@ pub fn replay(measured: &Side, ask: &mut Ask<'_>) -> Result<Replay, StageError> 
             .map(|place| measured.requests[place].arrival.0)
             .max()
             .unwrap_or(0);
-        let start = before.max(arrived as f64) + forecast.host_ns;
+        let host_free = if pipelined { free_before.max(prepared) } else { free };
+        prepared = host_free.max(arrived as f64) + forecast.host_ns;
+        let start = prepared.max(free);
         let end = start + forecast.device_ns;
         starts.push(start);
         ends.push(end);
         forecasts.push(forecast);
-        before = end;
+        (free_before, free) = (free, end);
     }
     let side = retimed(measured, &starts, &ends)?;
     Ok(Replay { side, forecasts })

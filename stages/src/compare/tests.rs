@@ -317,13 +317,18 @@ fn another_model_is_refused() {
 }
 
 #[test]
-fn a_profile_fitted_on_these_requests_is_marked() {
+fn a_card_that_no_side_served_is_refused() {
     let side = served("sim.run", &workload(5), ENGINE);
-    let ask =
-        |profiled: &str| compare(&Config::default(), &side, std::slice::from_ref(&side), Some(profiled), None).unwrap();
-    assert_eq!(outcome(&ask(&"a".repeat(64)), "held-out"), Outcome::Differs);
-    assert_eq!(outcome(&ask(""), "held-out"), Outcome::Same);
-    assert!(verdict_of(&side, std::slice::from_ref(&side)).checks.iter().all(|c| c.name != "held-out"));
+    let text = "name = \"other\"\narchitecture = \"qwen3\"\nlayers = 1\nhidden = 64\nheads = 2\nkv_heads = 1\n\
+                head_dim = 32\nffn = 64\nvocab = 100\ntokenizer_size = 100\ntied_embeddings = true\nqk_norm = true\n\
+                rope_theta = 1e6\nnorm_eps = 1e-6\nmax_positions = 128\ndtype = \"f32\"\n";
+    let card = card::parse(text).unwrap();
+    let error = compare(&Config::default(), &side, std::slice::from_ref(&side), None, Some(&card)).unwrap_err();
+    assert!(error.message.contains("the card is `other`, `sim.run` served `toy`"), "{}", error.message);
+    let mut right = side.clone();
+    right.meta.model.digest = card.digest();
+    let verdict = compare(&Config::default(), &right, std::slice::from_ref(&right), None, Some(&card)).unwrap();
+    assert_eq!(outcome(&verdict, "card"), Outcome::Same);
 }
 
 #[test]

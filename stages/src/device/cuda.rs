@@ -20,7 +20,7 @@ pub mod product;
 pub mod step;
 pub mod weights;
 
+pub use self::engine::{Engine, Limits};
 pub use backend::CudaBackend;
 pub use driver::Device;
-pub use engine::{Engine, Limits};
 pub use error::CudaError;

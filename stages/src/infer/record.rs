@@ -4,7 +4,7 @@
 //! Invariants: batches come in order of execution; a token row follows its batch; request rows come in order of id
 //! once the run is over.
 
-use super::serve::Slice;
+use super::batch::Slice;
 use super::time::Nanos;
 
 /// How a request ended.

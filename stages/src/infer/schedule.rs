@@ -14,6 +14,7 @@ mod orca;
 mod sarathi;
 mod state;
 mod static_batch;
+mod steady;
 mod unified;
 mod vllm;
 
@@ -25,6 +26,7 @@ pub use knobs::{Knobs, Policy};
 pub use state::{Census, Law, Limits, Sequence};
 
 use state::State;
+use steady::Steady;
 
 /// Why a request was not taken: it can never fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,7 @@ impl Former {
 pub struct Scheduler {
     state: State,
     former: Former,
+    steady: Steady,
 }
 
 impl Scheduler {
@@ -117,7 +120,7 @@ impl Scheduler {
 
     /// A scheduler whose numbers were worked out elsewhere (the exact mode, several stages).
     pub fn with_limits(policy: Policy, limits: Limits, tabled: Tabled) -> Scheduler {
-        Scheduler { state: State::new(limits, tabled), former: Former::of(policy) }
+        Scheduler { state: State::new(limits, tabled), former: Former::of(policy), steady: Steady::default() }
     }
 
     /// Takes a request into the queue, behind those of its priority.
@@ -126,6 +129,7 @@ impl Scheduler {
     /// [`Refused`] when it could never run to its end, however empty the pool.
     pub fn admit(&mut self, request: &Request) -> Result<(), Refused> {
         self.state.check_fits(request.prompt_tokens, request.output_tokens)?;
+        self.steady.disarm();
         self.state.enqueue(
             request.id,
             request.arrival.0,
@@ -140,6 +144,7 @@ impl Scheduler {
     /// Takes a request into the queue whether or not it can ever fit (the exact mode refuses nothing). `arrival` is
     /// any number that orders requests by their arrival.
     pub fn admit_unchecked(&mut self, id: u32, arrival: u64, prompt_tokens: u32, output_tokens: u32) {
+        self.steady.disarm();
         self.state.enqueue(id, arrival, prompt_tokens, output_tokens, 0, &[]);
     }
 
@@ -147,6 +152,10 @@ impl Scheduler {
     /// sequences are in flight until [`Scheduler::finish`] gets the same batch.
     pub fn next(&mut self, batch: &mut Batch) -> Option<Census> {
         batch.slices.clear();
+        if let Some(census) = self.steady.next(&mut self.state, batch) {
+            return Some(census);
+        }
+        self.steady.begin();
         self.state.begin_batch();
         self.former.form(&mut self.state, batch);
         if batch.slices.is_empty() { None } else { Some(self.state.census()) }
@@ -155,6 +164,10 @@ impl Scheduler {
     /// Books the end of a batch that [`Scheduler::next`] formed; appends the sequences that are complete to
     /// `completed`, in batch order. Their blocks are free afterwards.
     pub fn finish(&mut self, batch: &Batch, completed: &mut Vec<u32>) {
+        if self.steady.is_out() {
+            return self.steady.finish(&mut self.state, batch);
+        }
+        let before = completed.len();
         for slice in &batch.slices {
             self.state.advance(slice);
             if self.state.is_complete(slice.seq) {
@@ -162,6 +175,10 @@ impl Scheduler {
             }
         }
         self.former.settle(&mut self.state, batch);
+        if completed.len() == before {
+            let formed = self.state.census();
+            self.steady.arm(&self.state, &formed, batch);
+        }
     }
 
     /// The KV blocks of a sequence in order; empty where blocks are only counted.
@@ -199,3 +216,6 @@ impl Scheduler {
         self.state.explain()
     }
 }
+
+#[cfg(test)]
+mod tests;

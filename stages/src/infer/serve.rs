@@ -18,25 +18,7 @@ use super::request::Request;
 use super::schedule::{Census, Knobs, Scheduler};
 use super::time::Nanos;
 
-/// One sequence's share of an iteration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slice {
-    /// The sequence; equals the request's id.
-    pub seq: u32,
-    /// Tokens whose keys and values are in the cache before this iteration.
-    pub context: u32,
-    /// Tokens computed in this iteration: 1 for a decode, a chunk's length for a prefill.
-    pub tokens: u32,
-    /// Whether the last of them yields an output token (a decode, or the chunk that ends the known tokens).
-    pub yields: bool,
-}
-
-/// One iteration's work, in the order in which the scheduler put it together.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Batch {
-    /// At least one.
-    pub slices: Vec<Slice>,
-}
+pub use super::batch::{Batch, Slice};
 
 /// What a backend may ask of the sequences in a batch.
 pub trait Sequences {

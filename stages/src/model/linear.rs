@@ -47,9 +47,11 @@ impl Linear {
             let mut data = vec![0f32; (end - first) * inputs * PANEL];
             for (panel, block) in data.chunks_exact_mut(inputs * PANEL).enumerate() {
                 let from = (first + panel) * PANEL;
-                for (column, row) in rows[from..outputs.min(from + PANEL)].iter().enumerate() {
-                    for (k, value) in row.iter().enumerate() {
-                        block[k * PANEL + column] = *value;
+                let rows = &rows[from..outputs.min(from + PANEL)];
+                // Written in order; the 64 rows are read side by side.
+                for (k, line) in block.chunks_exact_mut(PANEL).enumerate() {
+                    for (value, row) in line.iter_mut().zip(rows) {
+                        *value = row[k];
                     }
                 }
             }

@@ -70,19 +70,19 @@ impl Rotary {
     }
 }
 
-/// e^x within 2 units in the last place for −87 ≤ x ≤ 88; outside, the value at the nearer end. NaN becomes e^−87.
+/// e^x within 2 units in the last place for −87 ≤ x ≤ 88; outside, the value at the nearer end. NaN stays NaN.
 ///
 /// Reduction by Cody and Waite, polynomial of Cephes' `expf` (Moshier, netlib). Written without a call or a branch so
 /// that a loop over it becomes vector code; the library's function would cost more than the products around it.
 pub(super) fn exp(x: f32) -> f32 {
     /// 1.5 · 2^23: adding it rounds to the nearest integer and leaves that integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0).min(88.0);
+    let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + c;
     }
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));

@@ -2,6 +2,10 @@
 //!
 //! Three sorts: decodes alone (by sequences and context), chunks alone (by tokens and context), both (by sequences and
 //! tokens). A sort that was not measured takes the ratio of another.
+//!
+//! A single ratio carries the noise of its few timings. What of the spread within a sort that noise explains is taken
+//! away: each ratio moves towards the sort's mean by the share of its variance that is noise (Efron and Morris, JASA 70,
+//! 1975).
 
 use crate::infer::serve::{Batch, Slice};
 use crate::tables::ops::Row;
@@ -27,21 +31,20 @@ impl Correction {
     pub(super) fn new<'a>(steps: impl IntoIterator<Item = &'a Row>, sum: impl Fn(&Batch) -> f64) -> Correction {
         let (mut decodes, mut chunks, mut mixed) = (Vec::new(), Vec::new(), Vec::new());
         for row in steps {
-            let ratio = row.median_ns / sum(&iteration(row));
+            let total = sum(&iteration(row));
+            let ratio = row.median_ns / total;
+            let error = MEDIAN_ERROR * row.mad_ns / f64::from(row.samples.max(1)).sqrt() / total;
             let (tokens, sequences, context) =
                 (f64::from(row.tokens), f64::from(row.sequences), f64::from(row.context));
-            if row.tokens == row.sequences {
-                decodes.push((sequences, context, ratio));
+            let (sort, place) = if row.tokens == row.sequences {
+                (&mut decodes, (sequences, context))
             } else if row.sequences == 1 {
-                chunks.push((tokens, context, ratio));
+                (&mut chunks, (tokens, context))
             } else {
-                mixed.push((sequences, tokens, ratio));
-            }
+                (&mut mixed, (sequences, tokens))
+            };
+            sort.push(Ratio { place, ratio, variance: error * error });
         }
-        let surface = |points: Vec<(f64, f64, f64)>| {
-            let points = mean_of_twins(points);
-            (!points.is_empty()).then(|| Surface::held(points))
-        };
         Correction { decodes: surface(decodes), chunks: surface(chunks), mixed: surface(mixed) }
     }
 
@@ -87,10 +90,47 @@ pub(super) fn iteration(row: &Row) -> Batch {
     Batch { slices }
 }
 
-/// One point a place.
-fn mean_of_twins(mut points: Vec<(f64, f64, f64)>) -> Vec<(f64, f64, f64)> {
-    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let twins = |a: &(f64, f64, f64), b: &(f64, f64, f64)| a.0 == b.0 && a.1 == b.1;
-    let mean = |p: &[(f64, f64, f64)]| (p[0].0, p[0].1, p.iter().map(|q| q.2).sum::<f64>() / p.len() as f64);
-    points.chunk_by(twins).map(mean).collect()
+/// Standard error of the median of n normal samples is 1.2533 σ / √n, and σ is 1.4826 times their median absolute
+/// deviation.
+const MEDIAN_ERROR: f64 = 1.2533 * 1.4826;
+
+/// A measured ratio, where it was measured, and the variance of its noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Ratio {
+    place: (f64, f64),
+    ratio: f64,
+    variance: f64,
 }
+
+/// The surface through the ratios of one sort, if there are any.
+fn surface(mut ratios: Vec<Ratio>) -> Option<Surface> {
+    if ratios.is_empty() {
+        return None;
+    }
+    shrink(&mut ratios);
+    ratios.sort_by(|a, b| a.place.0.total_cmp(&b.place.0).then(a.place.1.total_cmp(&b.place.1)));
+    let mean = |twins: &[Ratio]| {
+        let (x, y) = twins[0].place;
+        (x, y, twins.iter().map(|r| r.ratio).sum::<f64>() / twins.len() as f64)
+    };
+    Some(Surface::held(ratios.chunk_by(|a, b| a.place == b.place).map(mean).collect()))
+}
+
+/// Moves each ratio towards the mean of all by the share of its variance that is noise.
+fn shrink(ratios: &mut [Ratio]) {
+    let n = ratios.len() as f64;
+    let mean = ratios.iter().map(|r| r.ratio).sum::<f64>() / n;
+    let noise = ratios.iter().map(|r| r.variance).sum::<f64>() / n;
+    let spread = ratios.iter().map(|r| (r.ratio - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    // What of the spread is not noise: how much ratios truly differ.
+    let true_spread = (spread - noise).max(0.0);
+    for r in ratios {
+        let total = true_spread + r.variance;
+        if total > 0.0 {
+            r.ratio = mean + (r.ratio - mean) * (true_spread / total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

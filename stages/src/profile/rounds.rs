@@ -58,7 +58,7 @@ pub(super) fn measure<'a>(
     while measured.rounds < ROUNDS_MIN || (measured.rounds < ROUNDS_MAX && begin.elapsed() < budget) {
         for i in 0..points.len() {
             // There and back again: neighbours in one round are not always in the same order.
-            let at = if measured.rounds % 2 == 0 { i } else { points.len() - 1 - i };
+            let at = if measured.rounds.is_multiple_of(2) { i } else { points.len() - 1 - i };
             measured.visit(at, cpu, &rehearsal, depth).map_err(|e| {
                 let Point { tokens, sequences, context, .. } = &points[at];
                 StageError::new(format!(

@@ -6,6 +6,9 @@ use crate::compare::attribution::duration;
 use crate::compare::metric::Metric;
 use crate::compare::verdict::{Part, Verdict};
 
+/// One side's length of a part, ns.
+type Of = fn(&Part) -> f64;
+
 fn class(metric: Metric) -> &'static str {
     match metric {
         Metric::Queue => "queue",
@@ -17,9 +20,8 @@ fn class(metric: Metric) -> &'static str {
 /// The chart; `None` where no part is known.
 pub(super) fn parts(verdict: &Verdict) -> Option<Figure> {
     let parts = &verdict.attribution.parts;
-    let total = |of: fn(&Part) -> f64| parts.iter().map(of).sum::<f64>();
-    let sides: [(&str, fn(&Part) -> f64); 2] =
-        [("predicted", |p: &Part| p.predicted_ns), ("measured", |p: &Part| p.measured_ns)];
+    let total = |of: Of| parts.iter().map(of).sum::<f64>();
+    let sides: [(&str, Of); 2] = [("predicted", |p| p.predicted_ns), ("measured", |p| p.measured_ns)];
     let most = total(sides[0].1).max(total(sides[1].1));
     if most <= 0.0 {
         return None;

@@ -104,9 +104,10 @@ fn spread(values: &mut [f64], end_ns: u64, from: u64, to: u64, amount: f64) {
         values[(a as usize).min(BINS - 1)] += amount;
         return;
     }
-    for at in (a as usize)..=(b as usize).min(BINS - 1) {
+    let (first, last) = (a as usize, (b as usize).min(BINS - 1));
+    for (at, value) in values.iter_mut().enumerate().take(last + 1).skip(first) {
         let overlap = (b.min(at as f64 + 1.0) - a.max(at as f64)).max(0.0);
-        values[at] += amount * overlap / (b - a);
+        *value += amount * overlap / (b - a);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows of [`OPS`](super::OPS): what `profile` measures and `predict` reads.
+//! Rows of [`OPS`]: what `profile` measures and `predict` reads.
 
 use super::{Cells, OPS, Record, Slots, Table};
 

@@ -1,4 +1,4 @@
-//! Rows of [`REQUESTS`](super::REQUESTS): what `workload` makes and `sim` and `bench` serve.
+//! Rows of [`REQUESTS`]: what `workload` makes and `sim` and `bench` serve.
 
 use std::path::Path;
 

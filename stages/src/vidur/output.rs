@@ -60,8 +60,11 @@ pub fn batches_csv(outcome: &Outcome) -> String {
     out
 }
 
+/// A column: its name and its value.
+type TimeColumn = (&'static str, fn(&RequestMetrics) -> Option<f64>);
+
 /// Columns of `request_metrics.csv` up to the counts.
-const TIMES: [(&str, fn(&RequestMetrics) -> Option<f64>); 15] = [
+const TIMES: [TimeColumn; 15] = [
     ("request_e2e_time", |m| m.e2e_time),
     ("request_e2e_time_normalized", |m| m.e2e_time_normalized),
     ("request_execution_time", |m| m.execution_time),

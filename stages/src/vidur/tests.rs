@@ -74,6 +74,34 @@ fn every_recorded_case_comes_out_to_the_bit() {
     folders.iter().for_each(|folder| check(folder));
 }
 
+fn check_generator(folder: &Path) {
+    let requests = Generator::load(folder).unwrap().requests(folder).unwrap();
+    let mut text = "id,arrived_at,num_prefill_tokens,num_decode_tokens\n".to_owned();
+    for (id, r) in requests.iter().enumerate() {
+        text += &format!("{id},{:?},{},{}\n", r.arrived_at, r.num_prefill_tokens, r.num_decode_tokens);
+    }
+    compare_csv(&folder.join("expected_requests.csv"), &text);
+}
+
+#[test]
+fn every_recorded_generator_comes_out_to_the_bit() {
+    let mut checked = 0;
+    for entry in std::fs::read_dir(own().join("generators")).unwrap() {
+        check_generator(&entry.unwrap().path());
+        checked += 1;
+    }
+    assert!(checked >= 5, "{checked}");
+}
+
+#[test]
+fn a_generator_that_would_never_end_is_refused() {
+    let text = r#"{"type": "synthetic", "seed": 1, "num_requests": null, "duration": 9.0,
+        "interval_generator": {"type": "static"},
+        "length_generator": {"type": "fixed", "prefill_tokens": 1, "decode_tokens": 1}}"#;
+    let generator: Generator = serde_json::from_str(text).unwrap();
+    assert!(generator.requests(Path::new("")).unwrap_err().to_string().contains("`num_requests`"));
+}
+
 /// More cases than the repository holds: `PIPE_VIDUR_ORACLE` names a folder of them.
 #[test]
 fn every_case_of_the_oracle_comes_out_to_the_bit() {
@@ -82,4 +110,52 @@ fn every_case_of_the_oracle_comes_out_to_the_bit() {
         return;
     };
     cases(Path::new(&folder)).unwrap().iter().for_each(|folder| check(folder));
+    let generators = Path::new(&folder).join("generators");
+    for entry in std::fs::read_dir(generators).into_iter().flatten() {
+        check_generator(&entry.unwrap().path());
+    }
+}
+
+/// FNV-1a over the words of every batch, as the recorded digests are made.
+fn digest(outcome: &Outcome) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut word = |w: u64| hash = (hash ^ w).wrapping_mul(0x100_0000_01b3);
+    for (id, batch) in outcome.batches.iter().enumerate() {
+        word(id as u64);
+        word(batch.scheduled_at.to_bits());
+        word(batch.completed_at.unwrap().to_bits());
+        word(batch.requests.len() as u64);
+        word(batch.prefill_tokens);
+        word(batch.decode_tokens);
+        word(u64::from(batch.allocated_blocks));
+        word(batch.waiting as u64);
+        word(batch.stage_starts[0].to_bits());
+        word(batch.stage_times[0].to_bits());
+        for (request, tokens) in &batch.requests {
+            word(u64::from(*request));
+            word(u64::from(*tokens));
+        }
+    }
+    format!("{hash:016x}")
+}
+
+/// The long workloads by which speed is measured: `PIPE_VIDUR_SPEED` names a folder of them, unpacked.
+#[test]
+fn the_long_workloads_come_out_to_the_bit() {
+    let Some(folder) = std::env::var_os("PIPE_VIDUR_SPEED") else {
+        eprintln!("PIPE_VIDUR_SPEED is not set: the long workloads were not run");
+        return;
+    };
+    for folder in cases(Path::new(&folder)).unwrap() {
+        let (case, requests) = Case::load(&folder).unwrap();
+        let outcome = run(&case, &requests).unwrap();
+        let summary = std::fs::read_to_string(folder.join("expected_summary.json")).unwrap();
+        let expected: Value = serde_json::from_str(&summary).unwrap();
+        assert_eq!(expected["batch_digest"], digest(&outcome), "{}", case.name);
+        let got = summary_json(&outcome);
+        for key in ["end_time", "events_created", "completed_requests", "total_restarts", "utilization"] {
+            compare_json(key, &expected[key], &got[key]);
+        }
+        compare_csv(&folder.join("expected_request_metrics.csv"), &request_metrics_csv(&outcome));
+    }
 }

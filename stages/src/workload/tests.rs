@@ -287,3 +287,28 @@ fn a_file_that_is_no_tokenizer_is_refused_by_name() {
     let error = bench.refused("arrivals = { law = \"at-once\" }");
     assert!(error.message.starts_with("cannot read the tokenizer `tokenizer`"), "{}", error.message);
 }
+
+#[test]
+fn the_predecessors_prompts_are_replayed_as_text_at_its_times() {
+    let bench = Bench::new()
+        .file("tokenizer", prompts::tests::WORDS)
+        .data("prompts", "predecessor/workload/prompts.jsonl")
+        .data("trace", "predecessor/workload");
+    let rows = bench.rows("");
+    assert_eq!(rows.len(), 12);
+    assert_eq!((rows[1].request.arrival.0, rows[1].request.output_tokens), (5_718_481, 12));
+    // "Explain what a cache line is." is seven words and signs to this tokenizer.
+    assert_eq!((rows[0].request.prompt.len(), rows[0].source.as_deref()), (7, Some("row 0 (p000)")));
+}
+
+#[test]
+fn as_many_rows_as_the_largest_public_trace_has_are_read() {
+    let mut text = String::from("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n");
+    for row in 0..1_430_000u32 {
+        text.push_str(&format!("{},ChatGPT,{},{},0,API log\n", row / 3, 1 + row % 900, row % 50));
+    }
+    let bench = Bench::new().file("trace", &text);
+    let rows = bench.run("token_ids = \"none\"").unwrap();
+    // Every fiftieth row has no output.
+    assert_eq!(Reader::<Row>::open(&rows).unwrap().rows(), 1_430_000 / 50 * 49);
+}

@@ -107,7 +107,7 @@ fn wanted_words(wanted: &str) -> String {
         "u8" => u8::MAX.to_string(),
         "u16" => u16::MAX.to_string(),
         "u32" => u32::MAX.to_string(),
-        "u64" | "u128" | "usize" => return format!("a whole number from {least}"),
+        "u64" | "u128" | "usize" => return format!("a whole number, {least} or more"),
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => return "a whole number".to_owned(),
         "f32" | "f64" => return "a number".to_owned(),
         "a boolean" => return "`true` or `false`".to_owned(),

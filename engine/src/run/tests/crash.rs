@@ -21,7 +21,7 @@ const ENGINE: &[&str] = &[
 ];
 const STAGE: &[&str] = &["exec.begun", "exec.outputs", "exec.outcome", "exec.concluded"];
 
-fn sketch(root: &Path) -> Sketch {
+pub(super) fn sketch(root: &Path) -> Sketch {
     let mut sketch = Sketch::new(root);
     sketch.toy("small", word("s"), &[]);
     sketch.toy("large", Toy { size: Size::Large, ..word("l") }, &[From::Stage("small")]);

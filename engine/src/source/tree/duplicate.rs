@@ -31,11 +31,7 @@ fn mistake(sources: &Sources, span: Span, header: Option<Span>) -> Mistake {
         Some(header) => line_like(sources, header, |line| {
             line.trim().split('#').next().is_some_and(|line| line.trim_end() == sources.text(header))
         }),
-        None => line_like(sources, span, |line| {
-            let line = line.trim_start();
-            let rest = line.strip_prefix(sources.text(span));
-            rest.is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
-        }),
+        None => same_key(sources, span),
     };
     let stage = header.map(|header| sources.text(header)).is_some_and(|text| text.starts_with("[stage."));
     let (code, message, help) = match (stage, header) {
@@ -62,6 +58,19 @@ fn header(sources: &Sources, span: Span) -> Option<Span> {
 /// Whether a line between `from` and the span opens a table.
 fn opens_table(sources: &Sources, from: usize, span: Span) -> bool {
     sources.text(Span { start: from, end: span.end }).lines().skip(1).any(|line| line.trim_start().starts_with('['))
+}
+
+/// The last place before the span, in the same table, where its key is given a value.
+fn same_key(sources: &Sources, span: Span) -> Option<Span> {
+    let (file, before) = sources.before(span);
+    let key = sources.text(span);
+    let table = before.rfind("\n[").unwrap_or(0);
+    let gives = |at: &usize| {
+        let starts = !before[..*at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        starts && before[at + key.len()..].trim_start().starts_with(['=', '.'])
+    };
+    let at = before.match_indices(key).map(|(at, _)| at).filter(|at| *at >= table).filter(gives).last()?;
+    Some(Span { start: file.start + at, end: file.start + at + key.len() })
 }
 
 /// The last line before the span, in the same file, that `like` accepts: the one that was there first.

@@ -184,7 +184,7 @@ fn every_published_figure_of_llmservingsim_comes_out() {
         let Some(root) = data(&format!("traces/{folder}")) else { return };
         let real = [read(&root.join("real"), "real").unwrap()];
         let sim = read(&root.join("sim"), "sim").unwrap();
-        assert!(checks::refusals(&checks::all(&sim, &real, &[], None)).is_empty(), "{folder}");
+        assert!(checks::refusals(&checks::all(&sim, &real, &[])).is_empty(), "{folder}");
         let aligned = align(&sim, &real, Clock::Sent);
         assert_eq!(aligned.predicted.len(), 300, "{folder}");
         let found = metrics(&aligned, &Thresholds::default());

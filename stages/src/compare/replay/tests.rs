@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::compare::tests::{ENGINE, Engine, served, workload};
-use crate::compare::{Config, compare};
 
 /// What the made-up engine of the tests does, as a predictor.
 fn ask(engine: Engine) -> impl FnMut(&[Slice]) -> Result<Forecast, StageError> {
@@ -21,52 +20,6 @@ fn with_the_engines_own_times_a_replay_is_the_run() {
     let replayed = replay(&measured, &mut ask(ENGINE)).unwrap().side;
     assert_eq!(replayed.requests, measured.requests);
     assert_eq!(replayed.tokens, measured.tokens);
-}
-
-#[test]
-fn an_error_of_timing_alone_is_called_timing() {
-    // Requests so far apart that the sequence of batches cannot depend on their times.
-    let asked: Vec<_> = (0..20).map(|i| (i * 1000, 100, 10)).collect();
-    let slow = Engine { step_ns: 5_500_000, ..ENGINE };
-    let measured = [served("real.run", &asked, ENGINE)];
-    let predicted = served("sim.run", &asked, slow);
-    let verdict = compare(&Config::default(), &predicted, &measured, None, Some(&mut ask(slow))).unwrap();
-    for split in &verdict.attribution.split {
-        assert!(split.scheduling_ns.abs() < 1.0 && split.timing_ns > 0.0, "{split:?}");
-    }
-    let decode = verdict.attribution.batches.iter().find(|b| b.sort == "decode").unwrap();
-    assert!((decode.error_p50 - 0.1).abs() < 1e-9);
-    assert_eq!(decode.batches, 20 * 9);
-}
-
-#[test]
-fn an_error_of_scheduling_alone_is_called_scheduling() {
-    let asked = workload(60);
-    let narrow = Engine { max_sequences: 4, ..ENGINE };
-    let measured = [served("real.run", &asked, ENGINE)];
-    let predicted = served("sim.run", &asked, narrow);
-    let config = Config { allow_mismatch: true, ..Config::default() };
-    let verdict = compare(&config, &predicted, &measured, None, Some(&mut ask(ENGINE))).unwrap();
-    assert_eq!(verdict.attribution.split.len(), 4);
-    for split in &verdict.attribution.split {
-        assert!(split.timing_ns.abs() < 1.0, "{split:?}");
-    }
-    let e2e = verdict.attribution.split.iter().find(|s| s.metric.name() == "e2e").unwrap();
-    assert!(e2e.scheduling_ns.abs() > 1e6, "{e2e:?}");
-}
-
-#[test]
-fn timing_and_scheduling_add_up_to_the_error() {
-    let asked = workload(60);
-    let slow = Engine { step_ns: 5_700_000, ..ENGINE };
-    let measured = [served("real.run", &asked, ENGINE)];
-    let predicted = served("sim.run", &asked, slow);
-    let verdict = compare(&Config::default(), &predicted, &measured, None, Some(&mut ask(slow))).unwrap();
-    for split in &verdict.attribution.split {
-        let figure = verdict.metric(split.metric).unwrap().figure(crate::compare::metric::Stat::Mean).unwrap();
-        let error = figure.predicted_ns - figure.measured_ns;
-        assert!((split.timing_ns + split.scheduling_ns - error).abs() < 1.0, "{split:?} {error}");
-    }
 }
 
 #[test]

@@ -253,6 +253,23 @@ impl State {
         }
     }
 
+    /// The census of a batch of so many decodes and nothing else.
+    pub(super) fn census_of_decodes(&mut self, decodes: u32) -> Census {
+        self.census = Census { decode_tokens: decodes, ..Census::default() };
+        self.census()
+    }
+
+    /// `seq`, whose known tokens are computed, is in a batch with its one token.
+    pub(super) fn begin_decode(&mut self, seq: u32) {
+        self.sequences[seq as usize].scheduled = 1;
+    }
+
+    /// That token was computed.
+    pub(super) fn end_decode(&mut self, seq: u32) {
+        let s = &mut self.sequences[seq as usize];
+        (s.computed, s.scheduled) = (s.computed + 1, 0);
+    }
+
     /// Puts `tokens` of `seq` into the batch.
     pub(super) fn put(&mut self, batch: &mut Batch, seq: u32, tokens: u32) {
         let s = &mut self.sequences[seq as usize];

@@ -256,3 +256,17 @@ fn a_number_that_is_none_is_found_when_its_tensor_is_read() {
     let faults = names::all(&tiny_card()).iter().filter(|(n, s)| source.read(n, s).is_err()).count();
     assert_eq!(faults, 1);
 }
+
+#[test]
+fn a_seed_gives_the_model_that_the_written_file_of_the_same_seed_gives() {
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let card = Card { dtype, vocab: 2000, ..tiny_card() };
+        let directory = tempfile::tempdir().unwrap();
+        crate::weights::write(&directory.path().join(shards::SINGLE), &card, 5, |_| ()).unwrap();
+        let file = open(directory.path(), &card).unwrap();
+        let seeded = Seeded::new(&card, 5);
+        for (name, shape) in names::all(&card) {
+            assert_eq!(file.read(&name, &shape).unwrap(), seeded.read(&name, &shape).unwrap(), "{name}");
+        }
+    }
+}

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use crate::infer::batch::Slice;
 use crate::infer::record;
-use crate::infer::serve::Slice;
 
 use super::super::Writer;
 use super::{

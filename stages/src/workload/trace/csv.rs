@@ -119,12 +119,21 @@ fn choose(sheet: &Sheet<'_>, format: Format) -> Result<&'static Layout, Fault> {
         _ => {
             let known: Vec<String> =
                 LAYOUTS.iter().map(|l| format!("`{}`", l.columns().collect::<Vec<_>>().join(","))).collect();
-            Err(Fault::new(format!("these columns make no known trace: {}", sheet.names())).line(1).help(format!(
+            let message = format!("these columns make no known trace: {}{}", sheet.names(), nearly(sheet));
+            Err(Fault::new(message).line(1).help(format!(
                 "known are {}; columns are found by name and may have others beside them",
                 known.join(", ")
             )))
         }
     }
+}
+
+/// What the layout lacks that comes nearest, if any column of it is there.
+fn nearly(sheet: &Sheet<'_>) -> String {
+    let lacks = |layout: &Layout| layout.columns().filter(|column| sheet.place(column).is_err()).collect::<Vec<_>>();
+    let begun = LAYOUTS.iter().filter(|layout| lacks(layout).len() < layout.columns().count());
+    let Some(nearest) = begun.min_by_key(|layout| lacks(layout).len()) else { return String::new() };
+    format!("; beside them there is no column `{}`", lacks(nearest).join("`, `"))
 }
 
 /// A CSV text with a header, row by row.

@@ -143,6 +143,12 @@ fn a_header_of_no_known_trace_is_refused_with_what_is_known() {
 }
 
 #[test]
+fn a_header_that_is_nearly_a_known_one_names_the_column_that_is_missing() {
+    let told = given("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", Format::Auto).unwrap_err();
+    assert!(told.ends_with("TIMESTAMP, ContextTokens; beside them there is no column `GeneratedTokens`"), "{told}");
+}
+
+#[test]
 fn a_declared_format_names_the_column_that_is_missing() {
     let text = "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n";
     assert_eq!(given(text, Format::Azure).unwrap_err(), "`t`, line 1: there is no column `GeneratedTokens`");
