@@ -17,7 +17,7 @@ fi
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv | tee "$out/card.csv"
 OUT=$out "$GPU" check 2>&1 | tee "$out/check.log"
 if [ "${QUICK:-0}" = 0 ] && command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
+  for tool in memcheck synccheck; do
     SMALL=1 compute-sanitizer --tool "$tool" --error-exitcode 1 "$GPU" check 2>&1 | tee "$out/$tool.log"
   done
 fi

@@ -181,3 +181,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_an_engine_does_inside_another_operation_needs_no_rows() {
+    let fused: Vec<Row> = profile().into_iter().filter(|r| r.op != "kv_write" && r.op != "add").collect();
+    let slices = [slice(0, 100, 1, true), slice(1, 30, 20, false)];
+    let (whole, less) = (predict(&profile(), &slices), predict(&fused, &slices));
+    assert!(less.device < whole.device && less.host == whole.host, "{less:?} {whole:?}");
+}
