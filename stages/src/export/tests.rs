@@ -129,7 +129,7 @@ fn an_exported_workload_has_arrivals_that_are_the_running_sum_of_gaps() {
     };
     std::fs::create_dir(at("workload")).unwrap();
     let rows = [row(0, 3, Some("poem")), row(1, 10, None), row(2, 10, None)];
-    write_requests(&at("workload/requests"), &[], &rows).unwrap();
+    write_requests(&at("workload/requests.parquet"), &[], &rows).unwrap();
     export(&at("workload"), &at("plain")).unwrap();
     assert_eq!(
         text(&at("plain"), "trace_lengths.csv"),
