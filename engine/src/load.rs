@@ -1,7 +1,7 @@
 //! From text to a [`Pipeline`]: a pipeline file, the fragments it uses and the words on the command line become
 //! resolved stages, wired.
 //!
-//! In this order: [`project`] finds the root, [`draft`] reads the pipeline file into stages as written, [`words`] lays
+//! In this order: [`mod@project`] finds the root, [`draft`] reads the pipeline file into stages as written, [`words`] lays
 //! the command line over them, [`group`] brings chosen files, [`wire`] tells what feeds what, and [`expand`] goes
 //! through the stages in order, resolves each ([`shape`]) at each point of its matrix and wires the points.
 //!
