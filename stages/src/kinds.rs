@@ -12,6 +12,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::workload::Workload>(),
     Kind::of::<crate::weights::Weights>(),
     Kind::of::<crate::profile::Profile>(),
+    Kind::of::<crate::profiling::ProfilingRoot>(),
     Kind::of::<crate::sim::Sim>(),
     Kind::of::<crate::bench::Bench>(),
     Kind::of::<crate::compare::Compare>(),
@@ -22,6 +23,9 @@ pub static KINDS: &[Kind] = &[
 pub fn carries(word: &str) -> Option<String> {
     match word {
         "trace" => Some(crate::workload::trace::FORMATS.to_owned()),
+        "profiling-root" => {
+            Some("a directory with Vidur's `data/profiling/{compute,network,cpu_overhead}`\n".to_owned())
+        }
         "prompts" => Some("JSON lines: `prompt_id`, `text`, and `output_tokens` if the line says it\n".to_owned()),
         "model" => Some("a model.toml, or a Hugging Face config.json (dense qwen3 and llama)\n".to_owned()),
         "tokenizer" => Some("a Hugging Face tokenizer.json\n".to_owned()),
