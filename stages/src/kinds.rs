@@ -14,6 +14,8 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::profile::Profile>(),
     Kind::of::<crate::profiling::ProfilingRoot>(),
     Kind::of::<crate::sim::Sim>(),
+    Kind::of::<crate::capacity::CapacityStage>(),
+    Kind::of::<crate::search::Search>(),
     Kind::of::<crate::bench::Bench>(),
     Kind::of::<crate::compare::Compare>(),
     Kind::of::<crate::report::Report>(),
@@ -26,6 +28,7 @@ pub fn carries(word: &str) -> Option<String> {
         "profiling-root" => {
             Some("a directory with Vidur's `data/profiling/{compute,network,cpu_overhead}`\n".to_owned())
         }
+        "capacity" => Some("capacity.json: the rate found, what limits it, how it is served at 85 %\n".to_owned()),
         "prompts" => Some("JSON lines: `prompt_id`, `text`, and `output_tokens` if the line says it\n".to_owned()),
         "model" => Some("a model.toml, or a Hugging Face config.json (dense qwen3 and llama)\n".to_owned()),
         "tokenizer" => Some("a Hugging Face tokenizer.json\n".to_owned()),

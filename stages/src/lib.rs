@@ -1,6 +1,7 @@
 //! The kinds of stage that measure, simulate and compare inference.
 
 pub mod bench;
+pub mod capacity;
 pub mod compare;
 pub mod device;
 pub mod export;
@@ -13,6 +14,7 @@ pub mod profile;
 pub mod profiling;
 pub mod random;
 pub mod report;
+pub mod search;
 pub mod sim;
 pub mod tables;
 pub mod vidur;
