@@ -220,13 +220,16 @@ pub struct Needs {
     pub gpu_name: Option<String>,
     /// Least memory of each card, MiB; 0 = any.
     pub gpu_memory_mib: u64,
+    /// Most memory of each card that it will use, MiB; then a computed stage shares its cards with others whose
+    /// budgets fit beside. 0 = it has them alone, as every measured stage has.
+    pub gpu_budget_mib: u64,
     /// Alone on the machine within this engine.
     pub quiet: bool,
 }
 
 impl Default for Needs {
     fn default() -> Needs {
-        Needs { cpus: 1, memory_mib: 0, gpus: 0, gpu_name: None, gpu_memory_mib: 0, quiet: false }
+        Needs { cpus: 1, memory_mib: 0, gpus: 0, gpu_name: None, gpu_memory_mib: 0, gpu_budget_mib: 0, quiet: false }
     }
 }
 

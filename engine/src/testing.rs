@@ -16,6 +16,7 @@ use crate::kind::{
     Code, Complaint, Contract, Kind, Meaning, Needs, Oracle, Port, Program, Sort, StageError, StageKind, Wired,
 };
 use crate::launch::{Child, End, Group, LaunchError, Launcher, Local, Order, Said, Status, Work};
+use crate::lease::gpu;
 use crate::oracle::{Cards, Facts, Host};
 use crate::run::{Finished, OnFailure, Request, RunError, Stop, plan, run};
 use crate::store::Store;
@@ -274,6 +275,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) trust_code: &'a [&'a str],
     pub(crate) on_failure: OnFailure,
     pub(crate) jobs: Option<u16>,
+    pub(crate) gpu: gpu::Policy,
 }
 
 /// A run as it was seen.
@@ -430,6 +432,7 @@ impl Project {
             jobs: asked.jobs,
             command: &[],
             stop,
+            gpu: asked.gpu,
         };
         run(&request, &mut [observer])
     }
@@ -448,6 +451,7 @@ impl Project {
             jobs: None,
             command: &[],
             stop: &stop,
+            gpu: gpu::Policy::default(),
         };
         plan::plan(&request).unwrap()
     }
