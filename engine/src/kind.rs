@@ -83,6 +83,17 @@ pub struct Contract {
     pub oracles: Vec<Oracle>,
     /// Whether a result is a computation or a measurement.
     pub sort: Sort,
+    /// Programs of this machine that it calls, whose identities enter the key.
+    pub tools: Vec<Identity>,
+}
+
+/// What makes a program the same program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// The bytes of the executable that this word names: a name to be looked up in `PATH`, or an absolute path.
+    Executable(String),
+    /// What these words print when run.
+    Probe(Vec<String>),
 }
 
 /// Whether the same key gives the same bytes everywhere.

@@ -521,7 +521,7 @@ impl<'a> Run<'a, '_, '_> {
         &self.request.pipeline.stages[stage as usize]
     }
 
-    fn last(&self, stage: u32) -> Option<&Last> {
+    fn last(&self, stage: u32) -> Option<Last> {
         self.memory.last(&self.request.pipeline.name, &self.stage(stage).name)
     }
 

@@ -107,6 +107,7 @@ impl StageKind for Toy {
             },
             oracles: if config.measured { vec![Oracle::Host] } else { Vec::new() },
             sort: if config.measured { Sort::Measured } else { Sort::Computed },
+            tools: Vec::new(),
         })
     }
 
@@ -208,6 +209,7 @@ impl Sketch {
     pub(crate) fn new(root: &Path) -> Sketch {
         Sketch {
             pipeline: Pipeline {
+                recalled: false,
                 name: "sketch".to_owned(),
                 file: root.join("sketch.toml"),
                 root: root.to_owned(),
@@ -236,9 +238,9 @@ impl Sketch {
         self.pipeline.stages.push(Stage {
             name: name.to_owned(),
             kind: TOY,
-            config: serde_json::to_value(&config).unwrap(),
-            origins: Vec::new(),
-            contract,
+            config: serde_json::to_value(&config).unwrap().into(),
+            origins: Vec::new().into(),
+            contract: contract.into(),
             inputs,
             policy: Policy::default(),
         });

@@ -319,7 +319,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 run: self.id.clone(),
                 pipeline: self.request.pipeline.name.clone(),
                 stage: spec.name.clone(),
-                config: spec.config.clone(),
+                config: (*spec.config).clone(),
                 inputs,
                 outputs: spec.contract.outputs.iter().map(|port| port.name.to_string()).collect(),
                 cpus: lease.cpus,
@@ -481,7 +481,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     fn register(&mut self) {
         let pipeline = self.request.pipeline;
         let keys =
-            pipeline.stages.iter().filter_map(|s| self.memory.last(&pipeline.name, &s.name)).map(|l: &Last| l.key);
+            pipeline.stages.iter().filter_map(|s| self.memory.last(&pipeline.name, &s.name)).map(|l: Last| l.key);
         let root = Root {
             owner: pipeline.root.display().to_string(),
             host: self.host.clone(),

@@ -32,7 +32,7 @@ impl Run<'_, '_, '_> {
             from: from.clone(),
             gate: record.gate.clone(),
         };
-        self.memory.remember(&self.request.pipeline.name, &spec.name, last, &record.text);
+        self.memory.remember(&self.request.pipeline.name, &spec.name, &last, &record.text);
         self.changed = true;
         if let Err(e) = self.results.place(spec, record) {
             self.warn(stage, format!("cannot put its outputs in `results/`: {e}"));
@@ -58,7 +58,7 @@ impl Run<'_, '_, '_> {
     }
 
     pub(super) fn hit_from_memory(&mut self, stage: u32) {
-        let last = self.last(stage).expect("it is remembered").clone();
+        let last = self.last(stage).expect("it is remembered");
         self.nodes[stage as usize].outputs = last.outputs;
         let name = self.stage(stage).name.clone();
         self.emit(&Event::StageHit { stage: name, saved_ns: last.wall_ns, from: last.from });
