@@ -131,11 +131,15 @@ fn a_power_cut_anywhere_leaves_no_lie_and_is_made_good_by_the_next_run() {
             command.env("PIPE_FAULT_FLUSHED", &flushed).output().unwrap();
             cut_the_power(&project, &flushed);
         }
-        // What the project remembers and what lies in `results/` is on the same disk; here it is not cut, which is worse.
-        let seen = project.run(&sketch(&project.root));
-        assert_eq!(seen.finished.exit, 0, "after a cut at {place}: {seen:?}");
-        assert_eq!(answers(&project), expected, "after a cut at {place}");
-        assert_eq!(project.store().verify(&mut |_, _| {}).unwrap().damaged, [], "after a cut at {place}");
-        assert_eq!(project.run(&sketch(&project.root)).started(), [""; 0], "after a cut at {place}");
+        // The project itself remembers what became of each stage; a teammate has nothing but the cache.
+        let mut teammate = Project::new();
+        teammate.cache.clone_from(&project.cache);
+        for project in [&teammate, &project] {
+            let seen = project.run(&sketch(&project.root));
+            assert_eq!(seen.finished.exit, 0, "after a cut at {place}: {seen:?}");
+            assert_eq!(answers(project), expected, "after a cut at {place}");
+            assert_eq!(project.store().verify(&mut |_, _| {}).unwrap().damaged, [], "after a cut at {place}");
+            assert_eq!(project.run(&sketch(&project.root)).started(), [""; 0], "after a cut at {place}");
+        }
     }
 }
