@@ -19,7 +19,7 @@ use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
-use crate::tables::run::{Named, RunMeta, RunWriter, TokenIds};
+use crate::tables::run::{Hardware, Named, RunMeta, RunWriter, TokenIds};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -78,6 +78,7 @@ impl StageKind for Sim {
         let mut meta = meta(config, &card, &simulated);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
+        meta.hardware = profiled_on(&io.input("ops")?.path);
         for note in &meta.notes {
             io.warn(note);
         }
@@ -145,6 +146,11 @@ fn meta(config: &Config, card: &Card, simulated: &Simulated) -> RunMeta {
     }
     meta.notes.clone_from(&simulated.notes);
     meta
+}
+
+/// The hardware that the profile was taken on, where its `meta.json` says.
+fn profiled_on(directory: &std::path::Path) -> Option<Hardware> {
+    RunMeta::read(&directory.join("meta.json")).ok()?.hardware
 }
 
 fn digest(path: &std::path::Path) -> Result<String, StageError> {
