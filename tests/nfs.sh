@@ -37,7 +37,7 @@ on() { # CLIENT PROJECT WORDS…
     local client=$1 project=$2; shift 2
     "$nfs/nfs-exec.sh" "$root/nfs" "$client" sh -c "cd $root/$project && PIPE_CACHE=$cache $pipe $*"
 }
-ran() { wc -l < "$root/$1" 2>/dev/null || echo 0; }
+ran() { [ -f "$root/$1" ] && wc -l < "$root/$1" || echo 0; }
 
 echo "-- one after the other"
 project one count 0; project two count 0

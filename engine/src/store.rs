@@ -300,9 +300,10 @@ impl Store {
             }
         }
         let reserved = self.reserve(key, who)?;
-        // Somebody may have answered and gone between the two.
+        // Somebody may have answered and gone between the two. Listing comes first, for the record was asked for in vain.
         if purpose == Purpose::Answer
             && matches!(reserved, Lookup::Miss(_))
+            && self.has_record(key)
             && let Found::Record(record) = self.find(key)?
         {
             return Ok((Lookup::Hit(record), warning));

@@ -154,10 +154,15 @@ impl Store {
         listed(&self.root.join("reserved"), &key.to_string())
     }
 
-    /// Whether there is a record of `key`, seen by listing.
+    /// Whether there is a record of `key`, seen by listing. The directory above is listed too where the record's own
+    /// seems not to be there: a network client that asked for that in vain is blind to it as well.
     pub fn has_record(&self, key: Key) -> bool {
         let path = self.record_path(key);
-        path.parent().is_some_and(|shard| listed(shard, &key.to_string()))
+        let Some(shard) = path.parent() else { return false };
+        if !shard.is_dir() && !listed(&self.root.join("records"), &key.to_string()[..2]) {
+            return false;
+        }
+        listed(shard, &key.to_string())
     }
 
     /// Now, by the clock of the store's own file system, seconds since 1970.
