@@ -115,7 +115,8 @@ fn a_hostile_pack_writes_nothing_outside() {
 
 /// A real server on this machine; `None`, and words on what is missing, where it cannot be started.
 struct Server {
-    directory: tempfile::TempDir,
+    /// Kept from run to run: the first installs the server into it.
+    directory: PathBuf,
     scripts: PathBuf,
     environment: Vec<(String, String)>,
 }
@@ -127,8 +128,8 @@ impl Server {
             eprintln!("not run: set PIPE_TEST_DATA to a directory that holds `s3/start-s3.sh`");
             return None;
         };
-        let directory = tempfile::tempdir().unwrap();
-        let output = Command::new(scripts.join("start-s3.sh")).arg(directory.path()).output().unwrap();
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/s3-test");
+        let output = Command::new(scripts.join("start-s3.sh")).arg(&directory).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             eprintln!("not run: the server cannot be started: {}", String::from_utf8_lossy(&output.stderr));
@@ -167,7 +168,7 @@ impl Server {
     }
 
     fn stop(&self) {
-        let _ = Command::new(self.scripts.join("stop-s3.sh")).arg(self.directory.path()).output();
+        let _ = Command::new(self.scripts.join("stop-s3.sh")).arg(&self.directory).output();
     }
 }
 
