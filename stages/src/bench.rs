@@ -10,7 +10,7 @@ use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
 
-use crate::device::cpu::Cpu;
+use crate::device::cpu::{Cpu, pace};
 use crate::device::setup::{check_knobs, check_memory, machine, positions, threads, weights};
 use crate::device::{DeviceSort, Hardware};
 use crate::infer::blocks::Tabled;
@@ -173,7 +173,7 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
     let failed = |e| StageError::new("cannot set up the model").because(&e);
     let about = source.about();
     let threads = usize::from(config.hardware.threads);
-    let (run, warmup_ns) = match config.backend {
+    let (run, warmup_ns, before) = match config.backend {
         Engine::Paged => {
             let model = Model::new(card, source.as_ref(), positions(card, knobs), threads).map_err(failed)?;
             drop(source);
@@ -182,8 +182,9 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
             io.progress(1, 3, "warming up");
             let warmup_ns = warm::up(&mut cpu, knobs, requests, config.warmup_s)?;
             io.progress(2, 3, "serving");
+            let before = pace::sample();
             cpu.restart();
-            (served(config, requests, &mut cpu)?, warmup_ns)
+            (served(config, requests, &mut cpu)?, warmup_ns, before)
         }
         Engine::Candle => {
             let reference = Reference::new(card, source.as_ref(), positions(card, knobs)).map_err(failed)?;
@@ -192,12 +193,15 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
             io.progress(1, 3, "warming up");
             let warmup_ns = plain.warm_up(requests, config.warmup_s)?;
             io.progress(2, 3, "serving");
+            let before = pace::sample();
             plain.restart();
-            (served(config, requests, &mut plain)?, warmup_ns)
+            (served(config, requests, &mut plain)?, warmup_ns, before)
         }
     };
+    let after = pace::sample();
     io.progress(3, 3, "writing");
     let mut meta = meta(config, io, card)?;
+    crate::tables::run::pace::record(&mut meta.facts, before, after);
     meta.facts.insert("warmup_ns".to_owned(), warmup_ns.into());
     meta.facts.insert("weights".to_owned(), about.into());
     write(io, requests, run, meta)

@@ -5,6 +5,7 @@
 //! the residual are part of `o` and `down`; the table has no rows of their own for them. Where few rows only decode, a
 //! layer is five kernels and not these operations: the whole iterations tell the difference.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use engine::exec::Io;
@@ -77,7 +78,8 @@ pub(super) fn on_card(config: &Config, io: &mut Io, card: &Card) -> Result<(), S
     io.progress(0, 0, "the host between iterations");
     rows.extend(host(&mut backend, config, &grid, card)?);
     let machine = open::machine(backend.engine().device()).map_err(failed)?;
-    write(config, io, card, &rows, rounds, &about, machine)
+    let facts = BTreeMap::from([("rounds".to_owned(), rounds.into()), ("weights".to_owned(), about.into())]);
+    write(config, io, card, &rows, facts, machine)
 }
 
 /// Timings of all points.
