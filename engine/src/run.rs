@@ -22,11 +22,12 @@ use crate::kind::{Oracle, StageError};
 use crate::launch::{Group, Launcher, Order, Said};
 use crate::lease::{Ask, Capacity, Lease, Pool, gpu};
 use crate::memory::{Last, Memory};
-use crate::oracle::Facts;
+use crate::oracle::{Card, Facts};
 use crate::store::gc::Root;
 use crate::store::{Artifact, Found, Lookup, Made, Record, Reserved, Store, StoreError, Who};
 
 mod begin;
+mod card;
 mod check;
 mod end;
 pub mod journal;
@@ -73,6 +74,8 @@ pub struct Request<'a> {
     pub command: &'a [String],
     /// How somebody stops it.
     pub stop: &'a Stop,
+    /// What is done where cards cannot be had to oneself.
+    pub gpu: gpu::Policy,
 }
 
 /// What to do when a stage fails.
@@ -145,6 +148,14 @@ pub enum RunError {
         /// As written.
         launcher: String,
     },
+    /// The directory of the cards' locks cannot be used.
+    #[error("cannot lock cards in `{}`: {source}", path.display())]
+    NoBoard {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,6 +178,8 @@ enum Message {
     Stop,
     /// A running stage reports.
     Said { stage: u32, said: Said },
+    /// The process of a running stage is over; what is left to do needs no card.
+    Left { stage: u32 },
     /// A running stage ended.
     Ended { stage: u32, ending: Ending },
 }
@@ -196,8 +209,12 @@ struct Node {
     missing: u32,
     /// Longest remaining path, ns: what is to be started first.
     rank: u64,
-    /// Attempts begun.
+    /// Attempts begun, those aside that were thrown away because they were disturbed.
     tries: u32,
+    /// Measurements that were thrown away because they were disturbed.
+    disturbed: u32,
+    /// Until when it waits for others to leave its cards, once it does.
+    patient_until: Option<Instant>,
     key: Option<Key>,
     /// In the order of the contract, small ones without their bytes.
     outputs: Vec<(String, Artifact)>,
@@ -206,12 +223,23 @@ struct Node {
     told_blocked: bool,
 }
 
-/// Somebody else is at it: another engine, or an orphan of one.
+/// Somebody else is at it, or in its way.
 #[derive(Debug)]
 struct Elsewhere {
     stage: u32,
     key: Key,
-    orphan: Option<PathBuf>,
+    awaited: Awaited,
+}
+
+/// What must come first.
+#[derive(Debug)]
+enum Awaited {
+    /// Another engine's record, or the end of its reservation.
+    Record,
+    /// The end of an orphan of another engine, in this attempt.
+    Orphan(PathBuf),
+    /// The end of others' processes on these cards, looked at next at that time.
+    Card { uuids: Vec<String>, next: Instant },
 }
 
 struct Run<'a, 'o, 'e> {
@@ -244,6 +272,8 @@ struct Run<'a, 'o, 'e> {
     halt: Halt,
     /// Whether something is other than the memory said, so that the store must be told what is needed now.
     changed: bool,
+    /// To be told as soon as the run has begun.
+    beforehand: Vec<String>,
     count: Finished,
 }
 
@@ -380,6 +410,11 @@ impl<'a> Run<'a, '_, '_> {
                     Said::Warning(message) => Event::Warning { stage: Some(stage), message },
                 });
             }
+            Message::Left { stage } => {
+                if let Some(lease) = self.leases.get_mut(&stage) {
+                    self.pool.give_back_cards(lease);
+                }
+            }
             Message::Ended { stage, ending } => {
                 self.groups.remove(&stage);
                 if let Some(lease) = self.leases.remove(&stage) {
@@ -417,10 +452,20 @@ impl<'a> Run<'a, '_, '_> {
     /// Those that somebody else is at: is there news?
     fn look_elsewhere(&mut self) {
         for at in (0..self.elsewhere.len()).rev() {
-            let Elsewhere { key, orphan, .. } = &self.elsewhere[at];
-            let over = match orphan {
-                Some(directory) => !crate::attempt::is_running(directory),
-                None => self.request.store.has_record(*key) || !self.request.store.is_reserved(*key),
+            let store = self.request.store;
+            let Elsewhere { stage, key, awaited } = &mut self.elsewhere[at];
+            let over = match awaited {
+                Awaited::Orphan(directory) => !crate::attempt::is_running(directory),
+                Awaited::Record => store.has_record(*key) || !store.is_reserved(*key),
+                Awaited::Card { uuids, next } => {
+                    let now = Instant::now();
+                    let patient = self.nodes[*stage as usize].patient_until.is_some_and(|until| now < until);
+                    let look = now >= *next;
+                    if look {
+                        *next = now + card::PASSING;
+                    }
+                    !patient || (look && card::strangers_on(self.request.facts, uuids).is_none())
+                }
             };
             if over {
                 let stage = self.elsewhere.swap_remove(at).stage;
@@ -431,10 +476,17 @@ impl<'a> Run<'a, '_, '_> {
     }
 
     fn ask_again(&mut self, stage: u32) {
+        let cards = self.request.facts.eligible(&self.stage(stage).contract.needs).unwrap_or_default();
+        self.ask_for(stage, &cards);
+    }
+
+    /// Puts a stage in its place among those who wait for resources.
+    fn ask_for(&mut self, stage: u32, cards: &[&Card]) {
         let spec = self.stage(stage);
-        let cards = self.request.facts.eligible(&spec.contract.needs).unwrap_or_default();
-        let cards = cards.iter().map(|card| card.uuid.clone()).collect();
-        let ask = Ask::of(&spec.contract.needs, cards, self.pool.capacity());
+        let ask = Ask::of(&spec.contract.needs, spec.contract.sort, cards, self.pool.capacity());
+        if ask.gpus > 0 {
+            self.pool.name(stage, &spec.name);
+        }
         self.pool.ask(stage, self.nodes[stage as usize].rank, ask);
     }
 
@@ -442,7 +494,7 @@ impl<'a> Run<'a, '_, '_> {
         &self.request.pipeline.stages[stage as usize]
     }
 
-    fn last(&self, stage: u32) -> Option<&Last> {
+    fn last(&self, stage: u32) -> Option<Last> {
         self.memory.last(&self.request.pipeline.name, &self.stage(stage).name)
     }
 

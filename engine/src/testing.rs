@@ -16,6 +16,7 @@ use crate::kind::{
     Code, Complaint, Contract, Kind, Meaning, Needs, Oracle, Port, Program, Sort, StageError, StageKind, Wired,
 };
 use crate::launch::{Child, End, Group, LaunchError, Launcher, Local, Order, Said, Status, Work};
+use crate::lease::gpu;
 use crate::oracle::{Cards, Facts, Host};
 use crate::run::{Finished, OnFailure, Request, RunError, Stop, plan, run};
 use crate::store::Store;
@@ -106,6 +107,7 @@ impl StageKind for Toy {
             },
             oracles: if config.measured { vec![Oracle::Host] } else { Vec::new() },
             sort: if config.measured { Sort::Measured } else { Sort::Computed },
+            tools: Vec::new(),
         })
     }
 
@@ -207,6 +209,7 @@ impl Sketch {
     pub(crate) fn new(root: &Path) -> Sketch {
         Sketch {
             pipeline: Pipeline {
+                recalled: false,
                 name: "sketch".to_owned(),
                 file: root.join("sketch.toml"),
                 root: root.to_owned(),
@@ -235,9 +238,9 @@ impl Sketch {
         self.pipeline.stages.push(Stage {
             name: name.to_owned(),
             kind: TOY,
-            config: serde_json::to_value(&config).unwrap(),
-            origins: Vec::new(),
-            contract,
+            config: serde_json::to_value(&config).unwrap().into(),
+            origins: Vec::new().into(),
+            contract: contract.into(),
             inputs,
             policy: Policy::default(),
         });
@@ -272,6 +275,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) trust_code: &'a [&'a str],
     pub(crate) on_failure: OnFailure,
     pub(crate) jobs: Option<u16>,
+    pub(crate) gpu: gpu::Policy,
 }
 
 /// A run as it was seen.
@@ -428,6 +432,7 @@ impl Project {
             jobs: asked.jobs,
             command: &[],
             stop,
+            gpu: asked.gpu,
         };
         run(&request, &mut [observer])
     }
@@ -446,6 +451,7 @@ impl Project {
             jobs: None,
             command: &[],
             stop: &stop,
+            gpu: gpu::Policy::default(),
         };
         plan::plan(&request).unwrap()
     }

@@ -20,7 +20,7 @@ use crate::predict::{OutOfRange, Outside, Predictor};
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
-use crate::tables::run::{Named, RunMeta, RunWriter, TokenIds};
+use crate::tables::run::{Hardware, Named, RunMeta, RunWriter, TokenIds};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -85,6 +85,7 @@ impl StageKind for Sim {
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         let digests: Result<Vec<String>, StageError> = profiles.iter().map(|path| digest(path)).collect();
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digests?.join(" ") });
+        meta.hardware = io.many("ops").first().and_then(|source| profiled_on(&source.path));
         for note in &meta.notes {
             io.warn(note);
         }
@@ -152,6 +153,11 @@ fn meta(config: &Config, card: &Card, simulated: &Simulated) -> RunMeta {
     }
     meta.notes.clone_from(&simulated.notes);
     meta
+}
+
+/// The hardware that the profile was taken on, where its `meta.json` says.
+fn profiled_on(directory: &std::path::Path) -> Option<Hardware> {
+    RunMeta::read(&directory.join("meta.json")).ok()?.hardware
 }
 
 fn digest(path: &std::path::Path) -> Result<String, StageError> {

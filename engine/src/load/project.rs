@@ -7,19 +7,22 @@ use serde::Deserialize;
 
 use super::reading::Reading;
 use super::shape;
+use crate::lease::gpu::Policy;
 use crate::source::Span;
 
 /// The file that marks a project's root.
 pub const FILE: &str = "pipe.toml";
 
 /// What the project says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Project {
     /// Where results are kept.
     pub cache: Cache,
     /// How stages are started.
     pub launcher: Launchers,
+    /// How cards are shared on this host.
+    pub gpu: Policy,
 }
 
 /// `[cache]`.

@@ -26,6 +26,12 @@ pub struct Who {
     pub boot: String,
     /// Their engine's process.
     pub pid: u32,
+    /// The space of process numbers in which that is its number: two containers of one host have two.
+    #[serde(default)]
+    pub space: String,
+    /// When the process began, in ticks since the host's start, so that its number given to another is seen.
+    #[serde(default)]
+    pub began: u64,
     /// Their run.
     pub run: String,
     /// Their stage.
@@ -42,18 +48,41 @@ impl Who {
             host: uname.nodename().to_string_lossy().into_owned(),
             boot: boot.to_owned(),
             pid: std::process::id(),
+            space: space(),
+            began: began(std::process::id()).unwrap_or(0),
             run: run.to_owned(),
             stage: stage.to_owned(),
         }
     }
 
     /// Whether it is a process of this very machine that has ended.
-    fn is_known_dead(&self) -> bool {
+    pub fn is_known_dead(&self) -> bool {
         let here = Who::here("", "");
-        let same_machine = !self.boot.is_empty() && (&self.host, &self.boot) == (&here.host, &here.boot);
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        same_machine && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        let same =
+            !self.boot.is_empty() && (&self.host, &self.boot, &self.space) == (&here.host, &here.boot, &here.space);
+        match began(self.pid) {
+            _ if !same => false,
+            None => true,
+            // The number is somebody else's now.
+            Some(now) => self.began != 0 && now != self.began,
+        }
     }
+}
+
+/// The space of process numbers of this process; empty where the system does not tell.
+fn space() -> String {
+    std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// When the process `pid` began, in ticks since the host's start; `None` = there is no such process. One that has
+/// ended and is not reaped yet is none.
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let began = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(began)
 }
 
 /// The right to compute a key and to write its record; given back when dropped.
