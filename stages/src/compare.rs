@@ -112,7 +112,9 @@ impl StageKind for Compare {
     fn run(config: &Config, io: &mut Io) -> Result<(), StageError> {
         let predicted = side(io.input("predicted")?)?;
         let sources = io.many("measured").to_vec();
-        let measured: Vec<Side> = sources.iter().map(side).collect::<Result<_, _>>()?;
+        let measured: Result<Vec<Vec<Side>>, StageError> =
+            sources.iter().map(|source| read::read_repeats(&source.path, &source.label)).collect();
+        let measured = measured?.concat();
         if measured.is_empty() {
             return Err(StageError::new("nothing is wired to the input `measured`"));
         }
