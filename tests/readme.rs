@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+#[expect(dead_code, reason = "other files of tests use the rest")]
 #[path = "whole/project.rs"]
 mod project;
 

@@ -403,8 +403,25 @@ pub struct Program {
     pub verbs: &'static [Verb],
     /// The version that `--version` prints.
     pub version: &'static str,
+    /// Places for shared results besides directories, by the scheme of their address: `[cache] shared = "s3://…"`.
+    pub tiers: &'static [TierScheme],
     /// What a port that holds this word carries (a table's columns), in lines for `pipe kinds KIND`.
     pub carries: fn(&str) -> Option<String>,
+}
+
+/// A sort of place for shared results.
+#[derive(Clone, Copy)]
+pub struct TierScheme {
+    /// What stands before `://`.
+    pub name: &'static str,
+    /// Opens the tier at an address. Errors in words that hold no credentials.
+    pub open: fn(&str) -> Result<std::sync::Arc<dyn crate::store::tier::Tier>, String>,
+}
+
+impl std::fmt::Debug for TierScheme {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// A verb that the program adds to the command line.

@@ -8,7 +8,7 @@
 //! it is done only when its record is in the store; a stage is looked at once for each thing that happens to it, so
 //! the work is linear in stages and wires.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
@@ -33,6 +33,7 @@ mod end;
 pub mod journal;
 mod look;
 pub mod plan;
+mod prepare;
 mod program;
 mod resolve;
 mod results;
@@ -40,9 +41,10 @@ mod stop;
 mod work;
 
 use journal::Journal;
+use prepare::{Prepared, Preparing};
 use resolve::{Known, Named, Resolver};
 use results::Results;
-use work::{Bad, Ending};
+use work::{After, Bad, Ending};
 
 pub use stop::Stop;
 
@@ -180,6 +182,10 @@ enum Message {
     Said { stage: u32, said: Said },
     /// The process of a running stage is over; what is left to do needs no card.
     Left { stage: u32 },
+    /// What a stage takes is here, or cannot be had.
+    Prepared { stage: u32, prepared: Prepared },
+    /// What a stage gave is in the other tier, or will not be.
+    Pushed,
     /// A running stage ended.
     Ended { stage: u32, ending: Ending },
 }
@@ -213,6 +219,8 @@ struct Node {
     tries: u32,
     /// Measurements that were thrown away because they were disturbed.
     disturbed: u32,
+    /// How often what it gave was found lost.
+    losses: u32,
     /// Until when it waits for others to leave its cards, once it does.
     patient_until: Option<Instant>,
     key: Option<Key>,
@@ -274,6 +282,12 @@ struct Run<'a, 'o, 'e> {
     changed: bool,
     /// To be told as soon as the run has begun.
     beforehand: Vec<String>,
+    /// Stages whose inputs are to be brought, in order.
+    preparing: VecDeque<Preparing>,
+    /// How many are being brought.
+    fetching: usize,
+    /// Threads that bring or send blobs.
+    transfers: usize,
     count: Finished,
 }
 
@@ -308,11 +322,17 @@ impl<'a> Run<'a, '_, '_> {
                 self.look_up(stage);
                 self.skip_doomed();
             }
+            self.prepare_what_can(scope);
             self.start_what_can(scope);
+            self.tell_troubles();
             if !self.ready.is_empty() || !self.doomed.is_empty() {
                 continue;
             }
-            if self.groups.is_empty() && self.elsewhere.is_empty() && !self.pool.waits_for_cards() {
+            if self.groups.is_empty()
+                && self.elsewhere.is_empty()
+                && self.transfers == 0
+                && !self.pool.waits_for_cards()
+            {
                 // Nothing runs that could give anything back: whoever still waits would wait for ever.
                 for (stage, lacks) in self.pool.lacking().to_vec() {
                     self.pool.withdraw(stage);
@@ -410,6 +430,8 @@ impl<'a> Run<'a, '_, '_> {
                     Said::Warning(message) => Event::Warning { stage: Some(stage), message },
                 });
             }
+            Message::Prepared { stage, prepared } => self.prepared(stage, prepared),
+            Message::Pushed => self.transfers -= 1,
             Message::Left { stage } => {
                 if let Some(lease) = self.leases.get_mut(&stage) {
                     self.pool.give_back_cards(lease);
@@ -421,7 +443,11 @@ impl<'a> Run<'a, '_, '_> {
                     self.pool.give_back(lease);
                 }
                 match ending {
-                    Ending::Good(record) => self.good(stage, &record, State::Done),
+                    Ending::Good(record, after) => {
+                        // Its thread goes on and says when it is done.
+                        self.transfers += usize::from(after == After::Push);
+                        self.good(stage, &record, State::Done);
+                    }
                     Ending::Bad(bad) => self.ended_badly(stage, bad),
                 }
             }
@@ -441,6 +467,7 @@ impl<'a> Run<'a, '_, '_> {
 
     fn skip_all(&mut self, because: &str) {
         self.elsewhere.clear();
+        self.preparing.clear();
         self.ready.clear();
         for (stage, node) in self.nodes.iter().enumerate() {
             if node.wanted && matches!(node.state, State::Waiting | State::Ready | State::Queued) {
@@ -520,7 +547,10 @@ fn follows(from: State, to: State) -> bool {
         (Waiting, Ready | Skipped)
             | (Ready, Hit | Queued | Failed | Skipped)
             // To `Ready` when a stage of the same key is over; to `Hit` when somebody else's record came first.
-            | (Queued, Running | Ready | Hit | Failed | Skipped)
+            // To `Waiting` when what it takes is lost and is computed again.
+            | (Queued, Running | Ready | Hit | Failed | Skipped | Waiting)
+            // What it gave is lost.
+            | (Hit | Done, Ready)
             // To `Queued` for a further try.
             | (Running, Done | Failed | Skipped | Queued)
     )

@@ -103,7 +103,7 @@ impl Ready {
     fn new(cache: Option<&Path>, opened: &open::Opened, facts: Facts) -> Result<Ready, Trouble> {
         let launcher = Local::this_program()
             .map_err(|e| Trouble::internal(format!("cannot find this program's own file: {e}")))?;
-        let store = open::store(cache, &opened.loaded.project)?;
+        let store = open::store_with_tier(opened.program, cache, &opened.loaded.project)?;
         Ok(Ready { store, launcher, facts, stop: Arc::new(Stop::new()) })
     }
 

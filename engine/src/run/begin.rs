@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use super::{
     Attempt, Awaited, BTreeMap, BinaryHeap, Duration, Elsewhere, Event, Feed, Found, Halt, HashMap, Instant, Journal,
     Key, Last, Lease, Left, Lookup, Made, Memory, Named, Node, Observer, Order, Path, PathBuf, Record, Request,
-    Reserved, Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, StageId, State, StoreError, Who, card,
-    channel, gpu, program, results, work,
+    Reserved, Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, StageId, State, StoreError, VecDeque,
+    Who, card, channel, gpu, program, results, work,
 };
 use super::{Bad, Capacity, Finished, Pool};
 use crate::attempt::{self, Manifest};
@@ -69,7 +69,10 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             from,
             halt: Halt::Not,
             changed: false,
-            beforehand: warning.into_iter().collect(),
+            beforehand: warning.into_iter().chain(request.store.notes().iter().cloned()).collect(),
+            preparing: VecDeque::new(),
+            fetching: 0,
+            transfers: 0,
         })
     }
 
@@ -418,6 +421,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
 
     /// The end: texts that are to be shown, where the last results lie, what the project needs from now on.
     pub(super) fn finish(mut self) -> Finished {
+        self.bring_what_is_looked_at();
         let stages = &self.request.pipeline.stages;
         for stage in 0..u32::try_from(stages.len()).expect("stages are counted in 32 bits") {
             if matches!(self.nodes[stage as usize].state, State::Hit | State::Done) {
@@ -431,6 +435,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         if self.changed {
             self.register();
         }
+        self.tell_troubles();
         let count = &mut self.count;
         count.exit = match () {
             () if count.stopped => 130,
@@ -539,6 +544,7 @@ fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>,
             rank: 0,
             tries: 0,
             disturbed: 0,
+            losses: 0,
             patient_until: None,
             key: None,
             outputs: Vec::new(),

@@ -75,6 +75,11 @@ impl Run<'_, '_, '_> {
         self.wake_twins(stage);
     }
 
+    /// A stage is no longer at its key: those that waited for the same look again.
+    pub(super) fn leave_work(&mut self, stage: u32) {
+        self.wake_twins(stage);
+    }
+
     /// Stages that waited for the same key look again.
     fn wake_twins(&mut self, stage: u32) {
         let Some(key) = self.nodes[stage as usize].key else { return };

@@ -66,7 +66,9 @@ impl Run<'_, '_, '_> {
         };
         self.at_work.insert(named.key, Vec::new());
         self.set(stage, State::Queued);
-        self.ask_for(stage, &cards);
+        if !self.waits_for_inputs(stage) {
+            self.ask_for(stage, &cards);
+        }
     }
 
     /// Whether this project remembers a result for `key`, and all of it is where people look for it.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::resolve::chain;
 use super::{Message, card};
@@ -53,9 +53,18 @@ pub(super) enum OnDisturbed {
 #[derive(Debug)]
 pub(super) enum Ending {
     /// Its record is in the store.
-    Good(Box<Record>),
+    Good(Box<Record>, After),
     /// It is not.
     Bad(Bad),
+}
+
+/// What the thread of a stage that ended well does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing.
+    Nothing,
+    /// It puts the record into the other tier, and then says so.
+    Push,
 }
 
 /// How a stage failed.
@@ -80,8 +89,17 @@ pub(super) fn see_through(job: Job<'_>, store: &Store, to: &Sender<Message>) {
             .help("this is a fault of the engine; please report it with the text above");
         Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false, adopted, disturbed: false })
     });
+    let pushed = match &ending {
+        Ending::Good(record, After::Push) => Some(record.clone()),
+        Ending::Good(..) | Ending::Bad(_) => None,
+    };
     // The run waits for every job that it began, so somebody listens.
     let _ = to.send(Message::Ended { stage, ending });
+    if let Some(record) = pushed {
+        // A fault of a tier's is no fault of the run's.
+        let _ = catch_unwind(AssertUnwindSafe(|| store.push(&record)));
+        let _ = to.send(Message::Pushed);
+    }
 }
 
 fn finish(mut job: Job<'_>, store: &Store, to: &Sender<Message>) -> Ending {
@@ -105,7 +123,8 @@ fn finish(mut job: Job<'_>, store: &Store, to: &Sender<Message>) -> Ending {
     match keep(job, outcome, end, metrics, disturbed, store) {
         Ok(record) => {
             attempt.remove();
-            Ending::Good(Box::new(record))
+            let after = if store.pushes(record.sort) { After::Push } else { After::Nothing };
+            Ending::Good(Box::new(record), after)
         }
         Err(error) => Ending::Bad(Bad { adopted, ..bad(error, &attempt) }),
     }
@@ -122,15 +141,10 @@ fn watch(
     to: &Sender<Message>,
     metrics: &mut Vec<(String, f64, String)>,
 ) -> End {
-    let mut beat = Instant::now();
     let leader = child.group().leader();
     let end = child.wait(&mut |said| {
         if let Some(cards) = &mut job.cards {
             cards.look_now_and_then(leader);
-        }
-        if beat.elapsed() > crate::store::HEARTBEAT {
-            job.reserved.beat();
-            beat = Instant::now();
         }
         if let Some(Said::Metric { name, value, unit }) = &said {
             metrics.push((name.clone(), *value, unit.clone()));

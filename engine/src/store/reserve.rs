@@ -4,18 +4,18 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::heart::Heart;
 use super::{Lookup, Store, StoreError, failed};
 use crate::fault;
 use crate::key::Key;
 
 /// A holder that has been silent for so long is taken for dead. Longer than a server is expected to freeze.
 pub(crate) const SILENCE: Duration = Duration::from_secs(90);
-/// How often a holder shows that it lives.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Somebody who computes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,7 @@ pub struct Reserved {
     key: Key,
     path: PathBuf,
     words: Vec<u8>,
+    heart: Arc<Heart>,
 }
 
 impl Reserved {
@@ -98,19 +99,11 @@ impl Reserved {
     pub fn key(&self) -> Key {
         self.key
     }
-
-    /// Shows that the holder lives: the file's time moves, by its server's clock.
-    pub fn beat(&self) {
-        // Written anew and not touched: that works also for who may write a file but does not own it.
-        let _ = std::fs::OpenOptions::new().write(true).open(&self.path).and_then(|mut f| {
-            use std::io::Write;
-            f.write_all(&self.words)
-        });
-    }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
+        self.heart.remove(&self.path);
         // Only ours: somebody may have taken us for dead.
         if std::fs::read(&self.path).is_ok_and(|words| words == self.words) {
             let _ = std::fs::remove_file(&self.path);
@@ -124,9 +117,10 @@ impl Store {
         let path = self.root.join("reserved").join(key.to_string());
         let words = serde_json::to_vec(who).expect("a reservation has string keys only");
         for _ in 0..4 {
-            if self.publish_as(&path, &words, 0o644)? {
+            if self.publish_as(&path, &words, self.modes.hint(), 0)? {
                 fault::point("reserved");
-                return Ok(Lookup::Miss(Reserved { key, path, words }));
+                self.heart.add(&path, &words);
+                return Ok(Lookup::Miss(Reserved { key, path, words, heart: Arc::clone(&self.heart) }));
             }
             match self.holder(&path)? {
                 Some(holder) => return Ok(Lookup::Busy(holder)),
@@ -142,7 +136,7 @@ impl Store {
             }
         }
         // Advice that cannot be written or removed is no reason not to compute.
-        Ok(Lookup::Miss(Reserved { key, path: PathBuf::new(), words }))
+        Ok(Lookup::Miss(Reserved { key, path: PathBuf::new(), words, heart: Arc::clone(&self.heart) }))
     }
 
     /// Who lives and holds the reservation at `path`.

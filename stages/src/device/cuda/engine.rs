@@ -37,8 +37,8 @@ pub struct Limits {
 /// Rows up to which the fused products are faster than cublasLt with its neighbours.
 pub const NARROW_ROWS_MAX: usize = 32;
 
-/// Sequences up to which a step that only decodes is one kernel, where there is one.
-pub const WHOLE_ROWS_MAX: usize = 8;
+/// Sequences up to which a step that only decodes is faster as one kernel, where there is one.
+pub const WHOLE_ROWS_MAX: usize = 4;
 
 /// Pieces of a step's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -96,6 +96,8 @@ __device__ __forceinline__ void barrier_wait(u32 b, u32 parity) {
 __device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u32 barrier, u64 policy) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to), "l"(from), "r"(bytes), "r"(barrier), "l"(policy) : "memory");
 }
+// This thread's copies of 16 bytes arrive at a barrier when they are there.
+__device__ __forceinline__ void arrive_when_copied(u32 b) { asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(b) : "memory"); }
 __device__ __forceinline__ void send(u32* to, u32 v) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(v) : "memory"); }
 __device__ __forceinline__ void empty4(u32* to) { asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1,%1,%1,%1};" ::"l"(to), "r"(EMPTY) : "memory"); }
 __device__ __forceinline__ uint4 peek4(const u32* p) {
@@ -146,7 +148,7 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
 
     if (thread == 0) {
         for (int i = 0; i < STAGES; i++) {
-            barrier_init(full + 8 * i, 1);
+            barrier_init(full + 8 * i, 32);
             barrier_init(vacant + 8 * i, WARPS);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -169,12 +171,10 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
         const int kv_head = block / WORKERS, vocab_begin = block * vocab_share, vocab_rows = max(0, min(vocab_share, p.vocab - vocab_begin));
         int issued = 0, pace = p.pace;
         int last = clock();
-        auto stage_for = [&](u32 bytes) {
+        auto next_stage = [&]() {
             const int s = issued % STAGES, round = issued / STAGES;
             if (round) barrier_wait(vacant + 8 * s, (round - 1) & 1);
             if (issued >= p.in_flight) barrier_wait(full + 8 * ((issued - p.in_flight) % STAGES), ((issued - p.in_flight) / STAGES) & 1);
-            if (lane == 0) barrier_expect(full + 8 * s, bytes);
-            __syncwarp();
             issued++;
             return s;
         };
@@ -185,7 +185,10 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
         };
         // Rows of PIECE numbers, `pitch` numbers apart.
         auto rows = [&](const bf16* from, int count, int pitch) {
-            const int s = stage_for(count * PIECE * 2);
+            const int s = next_stage();
+            if (lane == 0) barrier_expect(full + 8 * s, count * PIECE * 2);
+            else barrier_arrive(full + 8 * s);
+            __syncwarp();
             for (int half = 0; half < 2; half++) {
                 await_pace();
                 if (lane / 4 == half && lane < count) bulk_copy(ring + s * STAGE + lane * UNIT_STRIDE, from + (size_t)lane * pitch, PIECE * 2, full + 8 * s, policy);
@@ -197,9 +200,10 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
             await_pace();
             if (!is_short && (at & 31) == 0) known = begin + at + lane < end ? p.tiles[begin + at + lane] : 0;
             const int tile = __shfl_sync(~0u, known, at & 31);
-            const int is_value = lane / TILE, row = lane % TILE;
-            const bf16* from = layer_pool + (((size_t)tile * KV_HEADS + kv_head) * 2 + is_value) * (TILE * HEAD_DIM) + row * HEAD_DIM;
-            bulk_copy(ring + s * STAGE + k * KV_BYTES + (is_value * TILE + row) * KV_STRIDE, from, ROW_BYTES, full + 8 * s, policy);
+            const bf16* from = layer_pool + ((size_t)tile * KV_HEADS + kv_head) * 2 * (TILE * HEAD_DIM) + lane * 8;
+            const u32 to = ring + s * STAGE + k * KV_BYTES + lane / CHUNKS * KV_STRIDE + lane % CHUNKS * 16;
+#pragma unroll
+            for (int i = 0; i < TILE; i++) copy16(to + i * (32 / CHUNKS) * KV_STRIDE, from + i * 256);
         };
         WholeLayer next = p.layers[0];
         for (int l = 0; l < p.layer_count; l++) {
@@ -210,8 +214,9 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
             for (int seq = 0; seq < ROWS; seq++) {
                 const int from = max(begin, starts[seq]), past = min(end, starts[seq + 1]);
                 for (int t = from; t < past; t += 2) {
-                    const int here = min(2, past - t), s = stage_for(here * 2 * TILE_BYTES);
-                    for (int k = 0; k < here; k++) tile_rows(layer_pool, s, k, t + k - begin);
+                    const int s = next_stage();
+                    for (int k = 0; k < min(2, past - t); k++) tile_rows(layer_pool, s, k, t + k - begin);
+                    arrive_when_copied(full + 8 * s);
                 }
             }
             for (int i = 0; i < ATTENDED; i += PIECE) rows(layer.o + (size_t)block * OUT_ROWS * ATTENDED + i, UNITS, ATTENDED);
@@ -246,27 +251,61 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
             if (m < ROWS) x[j] = *(const uint4*)(activations + m * pitch + piece * PIECE * 2 + (warp * 16 + j * 4 + q) * 16);
         }
     };
-    // sums[m][2q, 2q + 1] += activations of row m times the stage's rows 2q and 2q + 1, over this warp's columns.
-    auto multiply_stage = [&](int i, const uint4 (&x)[4], float (&sums)[2]) {
-        await_stage(i);
-        const unsigned char* stage = shared + (i % STAGES) * STAGE + m * UNIT_STRIDE + (warp * 16 + q) * 16;
-        uint4 w[4];
-#pragma unroll
-        for (int j = 0; j < 4; j++) w[j] = *(const uint4*)(stage + j * 64);
-        float other[2] = {};
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            multiply_upper(sums, x[j].x, x[j].y, w[j].x, w[j].y);
-            multiply_upper(other, x[j].z, x[j].w, w[j].z, w[j].w);
-        }
-        sums[0] += other[0], sums[1] += other[1];
-        release_stage(i);
-    };
     auto leave_product = [&](int unit, const float (&sums)[2]) {
         if (m < ROWS) {
             products[((unit + 2 * q) * ROWS + m) * (WARPS + 1) + warp] = sums[0];
             products[((unit + 2 * q + 1) * ROWS + m) * (WARPS + 1) + warp] = sums[1];
         }
+    };
+    // sums[m][2q, 2q + 1] += activations of row m times a stage's rows 2q and 2q + 1, over this warp's columns; N stages,
+    // so that all their loads are on their way together. `activation(n)` has the piece for the n-th ready in x.
+    auto multiply_stages = [&](int first, uint4 (&x)[4], auto& sums, auto activation) {
+        constexpr int N = sizeof(sums) / sizeof(sums[0]);
+        uint4 w[N][4];
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            await_stage(first + n);
+            const unsigned char* stage = shared + ((first + n) % STAGES) * STAGE + m * UNIT_STRIDE + (warp * 16 + q) * 16;
+#pragma unroll
+            for (int j = 0; j < 4; j++) w[n][j] = *(const uint4*)(stage + j * 64);
+        }
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            activation(n);
+            float other[2] = {};
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                multiply_upper(sums[n], x[j].x, x[j].y, w[n][j].x, w[n][j].y);
+                multiply_upper(other, x[j].z, x[j].w, w[n][j].z, w[n][j].w);
+            }
+            sums[n][0] += other[0], sums[n][1] += other[1];
+        }
+        __syncwarp();
+        if (lane == 0)
+#pragma unroll
+            for (int n = 0; n < N; n++) barrier_arrive(vacant + 8 * ((first + n) % STAGES));
+    };
+    // Products of `count` stages with the same activations, N at a time.
+    auto multiply_units = [&](int count, uint4 (&x)[4], auto at_once) {
+        constexpr int N = sizeof(at_once) / sizeof(int);
+#pragma unroll
+        for (int i = 0; i < count; i += N) {
+            float sums[N][2] = {};
+            multiply_stages(used + i, x, sums, [](int) {});
+#pragma unroll
+            for (int n = 0; n < N; n++) leave_product((i + n) * UNITS, sums[n]);
+        }
+        used += count;
+    };
+    // One stage of units whose columns are several pieces, one after another.
+    auto multiply_pieces = [&](int pitch, auto& sums) {
+        constexpr int N = sizeof(sums) / sizeof(sums[0]);
+        uint4 x[4];
+        multiply_stages(used, x, sums, [&](int n) { take_piece(pitch, n, x); });
+        used += N;
+#pragma unroll
+        for (int n = 1; n < N; n++) sums[0][0] += sums[n][0], sums[0][1] += sums[n][1];
+        leave_product(0, sums[0]);
     };
     auto product = [&](int unit, int row) {
         float sum = 0.f;
@@ -332,13 +371,8 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
         const Raw q_gain = load_weight(p.layers[l].q_norm, lane), k_gain = load_weight(p.layers[l].k_norm, lane);
         gain = gain_at(p.layers[l].ffn_norm);
         take_piece(NARROW_PITCH, 0, x);
-#pragma unroll
-        for (int i = 0; i < QKV_ROWS / UNITS; i++) {
-            float sums[2] = {};
-            multiply_stage(used + i, x, sums);
-            leave_product(i * UNITS, sums);
-        }
-        used += QKV_ROWS / UNITS;
+        struct { int n[2]; } two = {};
+        multiply_units(QKV_ROWS / UNITS, x, two);
         meet();
         if (warp < ROWS) {
             const float mine = product(lane, warp) * inverse_of(warp), right = __shfl_down_sync(~0u, mine, 1);
@@ -526,14 +560,8 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
                 if (at < ROWS * PIECES) *(uint4*)(activations + at / PIECES * ATTENDED_PITCH + at % PIECES * 16) = v[i];
             }
             meet();
-            float sums[2] = {};
-#pragma unroll
-            for (int i = 0; i < ATTENDED / PIECE; i++) {
-                take_piece(ATTENDED_PITCH, i, x);
-                multiply_stage(used + i, x, sums);
-            }
-            used += ATTENDED / PIECE;
-            leave_product(0, sums);
+            float sums[ATTENDED / PIECE][2] = {};
+            multiply_pieces(ATTENDED_PITCH, sums);
             meet();
             if (warp * 32 < ROWS * OUT_ROWS) send_residual(here + At::MIDDLE_AT);
             has_sent();
@@ -551,7 +579,8 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
                 empty4(before + At::RESIDUAL_AT + (thread * HIDDEN + block * OUT_ROWS) / 2);
             }
             if (thread < ROWS * FFN_ROWS / 8) empty4(before + At::FFN_AT + (thread / (FFN_ROWS / 8) * FFN + block * FFN_ROWS) / 2 + thread % (FFN_ROWS / 8) * 4);
-            if (warp <= PART / 4 / 32) asm volatile("fence.acq_rel.gpu;" ::: "memory");  // the warps that emptied
+            // The warps that emptied. A release and no full fence: that would empty the first-level cache as well.
+            if (warp <= PART / 4 / 32) asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(before + At::MIDDLE_AT + block * OUT_ROWS / 2), "r"(EMPTY) : "memory");
         }
 
         // 5. RMSNorm, gate and up, SiLU
@@ -560,13 +589,7 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
         if (l + 1 < p.layer_count) gain = gain_at(p.layers[l + 1].attention_norm);
         else gain = gain_at(p.norm);
         take_piece(NARROW_PITCH, 0, x);
-#pragma unroll
-        for (int i = 0; i < 2 * FFN_ROWS / UNITS; i++) {
-            float sums[2] = {};
-            multiply_stage(used + i, x, sums);
-            leave_product(i * UNITS, sums);
-        }
-        used += 2 * FFN_ROWS / UNITS;
+        multiply_units(2 * FFN_ROWS / UNITS, x, two);
         meet();
         if (warp < ROWS) {
             const int column = min(lane, FFN_ROWS - 1);
@@ -588,14 +611,8 @@ template <int ROWS> __device__ __forceinline__ void whole_step(const Whole& p) {
                 if (at < ROWS * PIECES) *(uint4*)(activations + at / PIECES * FFN_PITCH + at % PIECES * 16) = v[i];
             }
             meet();
-            float sums[2] = {};
-#pragma unroll
-            for (int i = 0; i < FFN / PIECE; i++) {
-                take_piece(FFN_PITCH, i, x);
-                multiply_stage(used + i, x, sums);
-            }
-            used += FFN / PIECE;
-            leave_product(0, sums);
+            float sums[FFN / PIECE][2] = {};
+            multiply_pieces(FFN_PITCH, sums);
             meet();
             if (warp * 32 < ROWS * OUT_ROWS) send_residual(here + At::RESIDUAL_AT);
             has_sent();
