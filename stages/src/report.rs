@@ -75,9 +75,9 @@ impl StageKind for Report {
     }
 
     fn run(_: &Config, io: &mut Io) -> Result<(), StageError> {
-        let side = |source: &Source| read::read(&source.path, &source.label);
-        let sides = |port: &str| io.many(port).iter().map(side).collect::<Result<Vec<Side>, _>>();
-        let (predicted, measured) = (sides("predicted")?, sides("measured")?);
+        let side = |source: &Source| read::read_repeats(&source.path, &source.label);
+        let sides = |port: &str| io.many(port).iter().map(side).collect::<Result<Vec<Vec<Side>>, _>>();
+        let (predicted, measured) = (sides("predicted")?.concat(), sides("measured")?.concat());
         let verdict = io.many("verdict").first().map(|source| Verdict::read(&source.path)).transpose()?;
         let (page, figures) = match (&verdict, predicted.as_slice(), measured.as_slice()) {
             (Some(verdict), [predicted], [_, ..]) => {

@@ -3,6 +3,8 @@
 //! The loop and the scheduler are those of a measurement; only the backend differs. It does not know the machine it
 //! runs on or the hour: same inputs, same bytes.
 
+use std::path::PathBuf;
+
 use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,6 @@ use crate::infer::serve::{ServeError, Served, serve};
 use crate::infer::tally::Tally;
 use crate::model::card::{self, Card};
 use crate::predict::{OutOfRange, Outside, Predictor};
-use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
@@ -56,7 +57,12 @@ impl StageKind for Sim {
         Ok(Contract {
             inputs: vec![
                 Port::new("requests", "requests", "table `requests`: what arrives and when").by_meaning(meaning::TABLE),
-                Port::new("ops", "ops", "directory with table `ops`: times of the model's operations on the device"),
+                Port::new(
+                    "ops",
+                    "ops",
+                    "directory with table `ops`: times of the model's operations on the device; of several the mean",
+                )
+                .many(),
                 Port::new("model", "model", "the model's card, for its longest sequence").by_meaning(card::MEANING),
             ],
             outputs: vec![Port::new(
@@ -73,10 +79,10 @@ impl StageKind for Sim {
         let card = card::load(&io.input("model")?.path)?;
         let requests_at = io.input("requests")?.path.clone();
         let requests = read_requests(&requests_at)?;
-        let ops_at = io.input("ops")?.path.join(format!("{}.parquet", OPS.name));
-        let rows: Vec<ops::Row> = crate::tables::read(&ops_at)?;
+        let profiles: Vec<PathBuf> = io.many("ops").iter().map(|source| ops::file(&source.path)).collect();
+        let rows = ops::read_all(&profiles)?;
         let predictor = Predictor::new(&rows, config.outside).map_err(|e| {
-            StageError::new(format!("the profile `{}` cannot be used", ops_at.display()))
+            StageError::new(format!("the profile {} cannot be used", ops::listed(&profiles)))
                 .because(&e)
                 .help("measure it again; a profile is not mended by hand")
         })?;
@@ -91,8 +97,9 @@ impl StageKind for Sim {
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
-        meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
-        meta.hardware = profiled_on(&io.input("ops")?.path);
+        let digests: Result<Vec<String>, StageError> = profiles.iter().map(|path| digest(path)).collect();
+        meta.ops = Some(Named { name: "ops".to_owned(), digest: digests?.join(" ") });
+        meta.hardware = io.many("ops").first().and_then(|source| profiled_on(&source.path));
         for note in &meta.notes {
             io.warn(note);
         }

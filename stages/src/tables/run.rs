@@ -7,6 +7,7 @@ use crate::infer::time::Nanos;
 use super::{BATCHES, Cells, RUN_REQUESTS, Record, Slots, TOKENS, Table, TableError};
 
 mod meta;
+pub mod pace;
 mod stream;
 
 pub use meta::{Hardware, Named, RunMeta};
