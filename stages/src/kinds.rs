@@ -13,6 +13,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::weights::Weights>(),
     Kind::of::<crate::profile::Profile>(),
     Kind::of::<crate::sim::Sim>(),
+    Kind::of::<crate::fleet::Fleet>(),
     Kind::of::<crate::bench::Bench>(),
     Kind::of::<crate::compare::Compare>(),
     Kind::of::<crate::report::Report>(),

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod device;
 pub mod export;
+pub mod fleet;
 pub mod infer;
 pub mod kinds;
 pub mod model;

@@ -86,7 +86,7 @@ impl StageKind for Sim {
         let mut both = Both { tally: Tally::for_requests(requests.len()), writer };
         let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut both)?;
         let Both { tally, writer } = both;
-        let figures = Figures::of(&tally);
+        let figures = Figures::of(&tally.requests, &tally.gaps, tally.iterations);
         io.metric("iterations", f64::from(simulated.served.batches), "");
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
