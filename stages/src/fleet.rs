@@ -19,7 +19,7 @@ use crate::infer::time::Nanos;
 use crate::model::card::{self, Card};
 use crate::predict::{OutOfRange, Outside, Predictor};
 use crate::random::Stream;
-use crate::sim::Figures;
+use crate::sim::{Figures, unmeasured};
 use crate::tables::requests::read_requests;
 use crate::tables::run::{BatchDetail, Detail, Named, RunMeta, RunWriter, TokenDetail, TokenIds};
 use crate::tables::{OPS, meaning};
@@ -205,7 +205,7 @@ impl StageKind for Fleet {
         let card = card::load(&io.input("model")?.path)?;
         let requests_at = io.input("requests")?.path.clone();
         let requests = read_requests(&requests_at)?;
-        let (predictors, digests) = profiles(config, io)?;
+        let Profiles { predictors, digests, notes } = profiles(config, io)?;
         let run = simulate_fleet(&requests, config, &card, &predictors)?;
         let directory = io.output("run")?;
         let detail = Detail { tokens: TokenDetail::None, batches: BatchDetail::Summary };
@@ -219,6 +219,7 @@ impl StageKind for Fleet {
         meta.requests = Named { name: "requests".to_owned(), digest };
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digests.join(" ") });
         meta.facts.insert("replicas".to_owned(), run.members.len().into());
+        meta.notes = notes;
         writer.finish(&directory, &meta)?;
         figures(&run).write(&directory.join("summary.json"))?;
         write_replicas(&run, &directory.join("replicas.json"))
@@ -270,8 +271,16 @@ fn unserved(error: &ServeError<OutOfRange>) -> StageError {
     }
 }
 
-fn profiles(config: &Config, io: &Io) -> Result<(Vec<Predictor>, Vec<String>), StageError> {
-    let (mut predictors, mut digests) = (Vec::new(), Vec::new());
+/// What is wired to `ops`, in its order.
+#[derive(Default)]
+struct Profiles {
+    predictors: Vec<Predictor>,
+    digests: Vec<String>,
+    notes: Vec<String>,
+}
+
+fn profiles(config: &Config, io: &Io) -> Result<Profiles, StageError> {
+    let mut profiles = Profiles::default();
     for source in io.many("ops") {
         let at = source.path.join(format!("{}.parquet", OPS.name));
         let rows: Vec<crate::tables::ops::Row> = crate::tables::read(&at)?;
@@ -280,10 +289,11 @@ fn profiles(config: &Config, io: &Io) -> Result<(Vec<Predictor>, Vec<String>), S
                 .because(&e)
                 .help("measure it again; a profile is not mended by hand")
         })?;
-        predictors.push(predictor);
-        digests.push(meaning::hex(&at).map_err(StageError::new)?);
+        profiles.notes.extend(predictor.notes().iter().cloned().chain(unmeasured(&rows)));
+        profiles.predictors.push(predictor);
+        profiles.digests.push(meaning::hex(&at).map_err(StageError::new)?);
     }
-    Ok((predictors, digests))
+    Ok(profiles)
 }
 
 fn write_replicas(run: &FleetRun, path: &Path) -> Result<(), StageError> {

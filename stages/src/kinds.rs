@@ -12,6 +12,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::workload::Workload>(),
     Kind::of::<crate::weights::Weights>(),
     Kind::of::<crate::profile::Profile>(),
+    Kind::of::<crate::roofline::Roofline>(),
     Kind::of::<crate::sim::Sim>(),
     Kind::of::<crate::fleet::Fleet>(),
     Kind::of::<crate::bench::Bench>(),

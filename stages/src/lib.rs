@@ -12,6 +12,7 @@ pub mod predict;
 pub mod profile;
 pub mod random;
 pub mod report;
+pub mod roofline;
 pub mod sim;
 pub mod tables;
 pub mod vidur;

@@ -25,7 +25,7 @@ use crate::tables::run::{BatchDetail, Detail, Named, RunMeta, RunWriter, TokenDe
 
 mod outcome;
 
-pub use outcome::{Figures, Outcome, outcome};
+pub use outcome::{Figures, Outcome, outcome, unmeasured};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ impl StageKind for Sim {
                 .because(&e)
                 .help("measure it again; a profile is not mended by hand")
         })?;
+        let unmeasured = unmeasured(&rows);
         let directory = io.output("run")?;
         let detail = Detail { tokens: config.tokens, batches: config.batches };
         let writer = RunWriter::create(&directory, TokenIds::MadeUp)?.with_detail(detail);
@@ -90,6 +91,7 @@ impl StageKind for Sim {
         io.metric("iterations", f64::from(simulated.served.batches), "");
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
+        meta.notes.extend(unmeasured);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
         for note in &meta.notes {

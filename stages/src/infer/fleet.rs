@@ -305,7 +305,8 @@ impl<P: Predict> Fleet<'_, P> {
             } else {
                 self.request_ended(request, at);
             }
-            if !self.queue.is_empty() {
+            // It may lie ahead of what is still to be sent: whoever comes before it waits for it in the queue.
+            if self.plan.routing == Routing::Queue {
                 self.put(at, Due::Room);
             }
         }

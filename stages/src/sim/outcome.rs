@@ -11,6 +11,7 @@ use crate::infer::request::Request;
 use crate::infer::schedule::Knobs;
 use crate::infer::tally::{Gaps, Iterations, Tally};
 use crate::predict::Predictor;
+use crate::tables::ops::Row;
 
 use super::{Simulated, simulate};
 
@@ -47,6 +48,13 @@ pub fn outcome(requests: &[Request], knobs: &Knobs, predictor: &Predictor) -> Re
     let mut tally = Tally::for_requests(requests.len());
     let simulated = simulate(requests, knobs, predictor.clone(), &mut tally)?;
     Ok(Outcome { simulated, tally })
+}
+
+/// What a reader of a simulation should know where its times were not measured.
+pub fn unmeasured(rows: &[Row]) -> Option<String> {
+    let made_up = rows.iter().filter(|row| row.samples == 0).count();
+    (made_up > 0)
+        .then(|| format!("roofline only: {made_up} of {} rows of the profile are least times, not timings", rows.len()))
 }
 
 /// A run's figures; times in ns, defined in `stages/DESIGN.md`. What nobody has (a gap, where every request has one

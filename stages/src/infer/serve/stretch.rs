@@ -76,3 +76,6 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
