@@ -105,6 +105,7 @@ impl StageKind for Bench {
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),
             sort: Sort::Measured,
+            tools: Vec::new(),
         })
     }
 

@@ -91,6 +91,7 @@ impl StageKind for Profile {
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),
             sort: Sort::Measured,
+            tools: Vec::new(),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
-use crate::tables::run::{BatchDetail, Detail, Named, RunMeta, RunWriter, TokenDetail, TokenIds};
+use crate::tables::run::{BatchDetail, Detail, Hardware, Named, RunMeta, RunWriter, TokenDetail, TokenIds};
 
 mod outcome;
 
@@ -94,6 +94,7 @@ impl StageKind for Sim {
         meta.notes.extend(unmeasured);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
+        meta.hardware = profiled_on(&io.input("ops")?.path);
         for note in &meta.notes {
             io.warn(note);
         }
@@ -191,6 +192,11 @@ fn meta(config: &Config, card: &Card, simulated: &Simulated) -> RunMeta {
     }
     meta.notes.clone_from(&simulated.notes);
     meta
+}
+
+/// The hardware that the profile was taken on, where its `meta.json` says.
+fn profiled_on(directory: &std::path::Path) -> Option<Hardware> {
+    RunMeta::read(&directory.join("meta.json")).ok()?.hardware
 }
 
 fn digest(path: &std::path::Path) -> Result<String, StageError> {
