@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod blocks;
+pub mod fleet;
 mod laws;
 mod ledger;
 pub mod machine;

@@ -26,7 +26,7 @@ use crate::tables::run::{BatchDetail, Detail, Hardware, Named, RunMeta, RunWrite
 
 mod outcome;
 
-pub use outcome::{Figures, Outcome, outcome};
+pub use outcome::{Figures, Outcome, outcome, unmeasured};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -86,16 +86,18 @@ impl StageKind for Sim {
                 .because(&e)
                 .help("measure it again; a profile is not mended by hand")
         })?;
+        let unmeasured = unmeasured(&rows);
         let directory = io.output("run")?;
         let detail = Detail { tokens: config.tokens, batches: config.batches };
         let writer = RunWriter::create(&directory, TokenIds::MadeUp)?.with_detail(detail);
         let mut both = Both { tally: Tally::for_requests(requests.len()), writer };
         let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut both)?;
         let Both { tally, writer } = both;
-        let figures = Figures::of(&tally);
+        let figures = Figures::of(&tally.requests, &tally.gaps, tally.iterations);
         io.metric("iterations", f64::from(simulated.served.batches), "");
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
+        meta.notes.extend(unmeasured);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         let digests: Result<Vec<String>, StageError> = profiles.iter().map(|path| digest(path)).collect();
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digests?.join(" ") });

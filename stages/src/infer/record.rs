@@ -129,6 +129,24 @@ pub trait Recorder {
     }
 }
 
+impl<R: Recorder> Recorder for &mut R {
+    fn batch(&mut self, row: BatchRow, slices: &[Slice]) {
+        (**self).batch(row, slices);
+    }
+
+    fn token(&mut self, row: TokenRow) {
+        (**self).token(row);
+    }
+
+    fn request(&mut self, row: RequestRow) {
+        (**self).request(row);
+    }
+
+    fn stretch(&mut self, stretch: Stretch<'_>) {
+        (**self).stretch(stretch);
+    }
+}
+
 /// Iterations of the same decodes, one after the other.
 #[derive(Debug)]
 pub struct Stretch<'a> {

@@ -124,11 +124,13 @@ impl Scheduler {
         Scheduler { state: State::new(limits, tabled), former: Former::of(policy), steady: Steady::default() }
     }
 
-    /// Takes a request into the queue, behind those of its priority.
+    /// Takes a request into the queue, behind those of its priority. The keys and values of its first `brought` tokens
+    /// come with it (from another machine); they still need blocks, and are lost with these. Only policies that chunk
+    /// prefills take any.
     ///
     /// # Errors
     /// [`Refused`] when it could never run to its end, however empty the pool.
-    pub fn admit(&mut self, request: &Request) -> Result<(), Refused> {
+    pub fn admit(&mut self, request: &Request, brought: u32) -> Result<(), Refused> {
         self.state.check_fits(request.prompt_tokens, request.output_tokens)?;
         self.steady.disarm();
         self.state.enqueue(
@@ -139,6 +141,7 @@ impl Scheduler {
             request.priority,
             &request.prompt,
         );
+        self.state.bring(request.id, brought);
         Ok(())
     }
 

@@ -52,6 +52,25 @@ impl Iterations {
     }
 }
 
+impl Iterations {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: &Iterations) -> Iterations {
+        Iterations {
+            iterations: self.iterations + other.iterations,
+            sequences: self.sequences + other.sequences,
+            sequences_max: self.sequences_max.max(other.sequences_max),
+            prefill_tokens: self.prefill_tokens + other.prefill_tokens,
+            decode_tokens: self.decode_tokens + other.decode_tokens,
+            device_ns: self.device_ns + other.device_ns,
+            host_ns: self.host_ns + other.host_ns,
+            kv_blocks_max: self.kv_blocks_max.max(other.kv_blocks_max),
+            waiting_max: self.waiting_max.max(other.waiting_max),
+            preempted: self.preempted + other.preempted,
+        }
+    }
+}
+
 /// Gaps between consecutive tokens of a request (TBT), each with how often it came.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gaps {
@@ -72,6 +91,11 @@ impl Gaps {
                 self.counted.push((gap.0, count));
             }
         }
+    }
+
+    /// Adds all gaps of another run.
+    pub fn extend(&mut self, other: &Gaps) {
+        other.counted.iter().for_each(|(gap, count)| self.add(Nanos(*gap), *count));
     }
 
     fn merge(&mut self) {
@@ -144,7 +168,11 @@ impl Tally {
     }
 
     fn came(&mut self, request: u32, time: Nanos) {
-        let latest = &mut self.latest[request as usize];
+        let index = request as usize;
+        if self.latest.len() <= index {
+            self.latest.resize(index + 1, NONE);
+        }
+        let latest = &mut self.latest[index];
         let before = std::mem::replace(latest, time.0);
         if before != NONE {
             self.gaps.add(Nanos(time.0 - before), 1);

@@ -6,11 +6,12 @@ use engine::kind::StageError;
 use serde::{Deserialize, Serialize};
 
 use crate::infer::metrics::{Objectives, RequestMetrics, Summary, Throughput};
-use crate::infer::record::Status;
+use crate::infer::record::{RequestRow, Status};
 use crate::infer::request::Request;
 use crate::infer::schedule::Knobs;
-use crate::infer::tally::{Iterations, Tally};
+use crate::infer::tally::{Gaps, Iterations, Tally};
 use crate::predict::Predictor;
+use crate::tables::ops::Row;
 
 use super::{Simulated, simulate};
 
@@ -29,7 +30,7 @@ pub struct Outcome {
 impl Outcome {
     /// In figures.
     pub fn figures(&self) -> Figures {
-        Figures::of(&self.tally)
+        Figures::of(&self.tally.requests, &self.tally.gaps, self.tally.iterations)
     }
 
     /// Requests a second that met every objective.
@@ -47,6 +48,13 @@ pub fn outcome(requests: &[Request], knobs: &Knobs, predictor: &Predictor) -> Re
     let mut tally = Tally::for_requests(requests.len());
     let simulated = simulate(requests, knobs, predictor.clone(), &mut tally)?;
     Ok(Outcome { simulated, tally })
+}
+
+/// What a reader of a simulation should know where its times were not measured.
+pub fn unmeasured(rows: &[Row]) -> Option<String> {
+    let made_up = rows.iter().filter(|row| row.samples == 0).count();
+    (made_up > 0)
+        .then(|| format!("roofline only: {made_up} of {} rows of the profile are least times, not timings", rows.len()))
 }
 
 /// A run's figures; times in ns, defined in `stages/DESIGN.md`. What nobody has (a gap, where every request has one
@@ -78,24 +86,24 @@ pub struct Figures {
 
 impl Figures {
     /// Of a run that is over.
-    pub fn of(tally: &Tally) -> Figures {
-        let metrics: Vec<RequestMetrics> = tally.requests.iter().filter_map(RequestMetrics::of).collect();
+    pub fn of(requests: &[RequestRow], gaps: &Gaps, iterations: Iterations) -> Figures {
+        let metrics: Vec<RequestMetrics> = requests.iter().filter_map(RequestMetrics::of).collect();
         let summary = |field: fn(&RequestMetrics) -> Option<f64>| {
             let mut samples: Vec<f64> = metrics.iter().filter_map(field).collect();
             Summary::of(&mut samples)
         };
-        let throughput = Throughput::of(&tally.requests);
+        let throughput = Throughput::of(requests);
         Figures {
             completed: metrics.len() as u64,
-            refused: tally.requests.iter().filter(|r| r.status == Status::Refused).count() as u64,
+            refused: requests.iter().filter(|r| r.status == Status::Refused).count() as u64,
             ttft_ns: summary(|m| Some(m.ttft)),
-            tbt_ns: tally.gaps.summary(),
+            tbt_ns: gaps.summary(),
             tpot_ns: summary(|m| m.tpot),
             e2e_ns: summary(|m| Some(m.e2e)),
             scheduling_delay_ns: summary(|m| Some(m.scheduling_delay)),
             requests_per_s: throughput.requests_per_s,
             output_tokens_per_s: throughput.output_tokens_per_s,
-            iterations: tally.iterations,
+            iterations,
         }
     }
 

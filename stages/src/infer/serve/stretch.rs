@@ -24,9 +24,9 @@ pub(super) struct Scratch {
 }
 
 impl<B: Backend, R: Recorder> Serving<'_, B, R> {
-    /// Goes through a stretch if there is one; says whether it went on.
-    pub(super) fn stretch(&mut self) -> Result<bool, ServeError<B::Error>> {
-        let until = self.requests.get(self.arrived).map_or(Nanos(u64::MAX), |next| next.arrival);
+    /// Goes through a stretch if there is one, none of whose iterations begins at `until` or later; says whether it went on.
+    pub(super) fn stretch(&mut self, until: Nanos) -> Result<bool, ServeError<B::Error>> {
+        let until = self.requests.get(self.arrived).map_or(until, |next| until.min(next.arrival));
         let scratch = &mut self.scratch;
         let Some(repeats) = self.scheduler.repeats().filter(|r| r.most > 0) else { return Ok(false) };
         scratch.batch.slices.clear();
@@ -76,3 +76,6 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
