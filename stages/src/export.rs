@@ -14,6 +14,7 @@ use crate::tables::run::META;
 
 mod run;
 mod stamp;
+mod vidur;
 mod workload;
 
 #[cfg(test)]
@@ -25,12 +26,14 @@ pub const VERB: Verb =
 
 const USAGE: &str = "\
 usage: pipe export FROM TO
+       pipe export --layout vidur FROM TO
 
 FROM  a run's directory, the directory of a stage that made one (`results/PIPELINE/STAGE`), or a workload's requests
 TO    a directory; it is made, and must hold nothing of what is to be written
 
 A run becomes request_metrics.csv, token_metrics.csv and run_meta.json; a workload becomes prompts.jsonl,
-trace_lengths.csv, trace_intervals.csv and workload_meta.json.
+trace_lengths.csv, trace_intervals.csv and workload_meta.json. With `--layout vidur` a run becomes Vidur's
+request_metrics.csv, plots/*.csv, chrome_trace.json and config.json.
 ";
 
 fn verb(words: &[OsString]) -> u8 {
@@ -40,11 +43,19 @@ fn verb(words: &[OsString]) -> u8 {
         let _ = write!(out, "{USAGE}");
         return 0;
     }
-    let [from, to] = words else {
-        let _ = write!(err, "error: `export` takes two paths, {} given\n{USAGE}", words.len());
+    let (layout, paths) = match words {
+        [flag, name, rest @ ..] if flag == "--layout" && name == "vidur" => (Layout::Vidur, rest),
+        [flag, name, ..] if flag == "--layout" => {
+            let _ = write!(err, "error: no layout is called `{}`; there is `vidur`\n{USAGE}", name.to_string_lossy());
+            return 2;
+        }
+        rest => (Layout::Plain, rest),
+    };
+    let [from, to] = paths else {
+        let _ = write!(err, "error: `export` takes two paths, {} given\n{USAGE}", paths.len());
         return 2;
     };
-    match export(Path::new(from), Path::new(to)) {
+    match export(Path::new(from), Path::new(to), layout) {
         Ok(written) => {
             for path in written {
                 let _ = writeln!(out, "{}", path.display());
@@ -64,16 +75,28 @@ fn verb(words: &[OsString]) -> u8 {
     }
 }
 
+/// Whose files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// gpu-simulate-test's.
+    Plain,
+    /// Vidur's; of runs only.
+    Vidur,
+}
+
 /// Writes what lies at `from` into `to`, and says which files.
 ///
 /// # Errors
 /// When nothing at `from` can be exported, or a file would be overwritten or cannot be written.
-pub fn export(from: &Path, to: &Path) -> Result<Vec<PathBuf>, StageError> {
+pub fn export(from: &Path, to: &Path, layout: Layout) -> Result<Vec<PathBuf>, StageError> {
     if !from.exists() {
         return Err(StageError::new(format!("there is nothing at `{}`", from.display())));
     }
     let requests = from.join("requests.parquet");
-    let files = if from.is_file() && from.extension().is_none_or(|e| e == "parquet") {
+    let files = if layout == Layout::Vidur {
+        let inner = from.join("run");
+        vidur::files(if inner.is_dir() { &inner } else { from })?
+    } else if from.is_file() && from.extension().is_none_or(|e| e == "parquet") {
         workload::files(from)?
     } else if requests.is_file() && !from.join(META).is_file() {
         workload::files(&requests)?
@@ -84,8 +107,8 @@ pub fn export(from: &Path, to: &Path) -> Result<Vec<PathBuf>, StageError> {
     write(to, &files)
 }
 
-/// A file's name and its whole text.
-type File = (&'static str, String);
+/// A file's name, perhaps with a folder, and its whole text.
+type File = (String, String);
 
 fn write(to: &Path, files: &[File]) -> Result<Vec<PathBuf>, StageError> {
     let failed =
@@ -98,6 +121,9 @@ fn write(to: &Path, files: &[File]) -> Result<Vec<PathBuf>, StageError> {
     let mut written = Vec::new();
     for (name, text) in files {
         let path = to.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| failed(folder, &e))?;
+        }
         std::fs::write(&path, text).map_err(|e| failed(&path, &e))?;
         written.push(path);
     }

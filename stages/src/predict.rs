@@ -23,6 +23,7 @@ use crate::tables::ops::Row;
 
 use correction::Correction;
 use curve::Curve;
+pub(crate) use curve::pool_violators;
 use profile::Profile;
 pub use profile::ProfileError;
 use surface::Surface;
@@ -93,6 +94,7 @@ struct Shape {
     yields: u32,
     decodes: u32,
     decode_context: u64,
+    longest_decode: u32,
     prefill_context: u64,
 }
 
@@ -105,6 +107,7 @@ impl Shape {
             if slice.tokens == 1 {
                 shape.decodes += 1;
                 shape.decode_context += u64::from(slice.context);
+                shape.longest_decode = shape.longest_decode.max(slice.context);
             } else {
                 shape.prefill_context += u64::from(slice.context);
             }
@@ -191,7 +194,11 @@ impl Predictor {
     fn parts(&self, shape: &Shape, batch: &Batch) -> Breakdown {
         let decode = match shape.decodes {
             0 => 0.0,
-            n => self.decode.at(f64::from(n), shape.mean_decode_context()),
+            // Many short ones cannot hide a long one: the batch takes at least what its longest takes alone.
+            n => {
+                let together = self.decode.at(f64::from(n), shape.mean_decode_context());
+                together.max(self.decode.at(1.0, f64::from(shape.longest_decode)))
+            }
         };
         let mut prefill = 0.0;
         if shape.decodes < shape.sequences {

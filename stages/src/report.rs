@@ -20,9 +20,9 @@ mod page;
 mod parts;
 mod provenance;
 mod scatter;
-mod style;
-mod svg;
-mod text;
+pub(crate) mod style;
+pub(crate) mod svg;
+pub(crate) mod text;
 mod timeline;
 
 #[cfg(test)]

@@ -219,5 +219,42 @@ pub const BATCHES: Table = Table {
     ],
 };
 
+/// What `capacity` tried: a row a rate, in order of rate.
+pub const PROBES: Table = Table {
+    name: "probes",
+    format: 1,
+    columns: &[
+        column("rate_per_s", F64, "requests a second that arrived"),
+        column("met", U32, "1 if every objective held, else 0"),
+        maybe("p99_scheduling_delay_ns", U64, "99th percentile of first scheduled - arrival"),
+        maybe("p99_ttft_ns", U64, "99th percentile of first token - arrival"),
+        maybe("p99_tbt_ns", U64, "99th percentile of the gaps between a request's tokens"),
+        maybe("p99_tpot_ns", U64, "99th percentile of a request's mean gap"),
+        maybe("p99_e2e_ns", U64, "99th percentile of completion - arrival"),
+        column("output_tokens_per_s", F64, "output tokens over the run's span"),
+        column("iterations", U32, "batches"),
+        column("preemptions", U64, "how often a sequence lost its blocks"),
+    ],
+};
+
+/// What `search` compares: a row a configuration, the best first.
+pub const CONFIGURATIONS: Table = Table {
+    name: "configurations",
+    format: 1,
+    columns: &[
+        column("label", Text, "the stage that found it, with its point of the matrix"),
+        column("machine", Text, "what it runs on"),
+        column("cards", U32, "cards of a replica"),
+        column("policy", Text, "the scheduler's policy"),
+        column("max_batched_tokens", U32, "most tokens of an iteration"),
+        column("max_sequences", U32, "most sequences that hold blocks"),
+        column("rate_per_s", F64, "highest rate that meets the objectives"),
+        column("cost_per_hour", F64, "of a replica; 0 where no price was given"),
+        column("requests_per_cost", F64, "requests served at that rate for a unit of money; for no price, a second"),
+        maybe("latency_ns", U64, "the metric it is judged by, at 85 % of the rate"),
+        column("on_front", U32, "1 if no other is both cheaper and faster, else 0"),
+    ],
+};
+
 /// All of them, for `pipe kinds` and the tests.
-pub const ALL: &[Table] = &[REQUESTS, OPS, RUN_REQUESTS, TOKENS, BATCHES];
+pub const ALL: &[Table] = &[REQUESTS, OPS, RUN_REQUESTS, TOKENS, BATCHES, PROBES, CONFIGURATIONS];

@@ -18,9 +18,9 @@ pub(super) fn files(path: &Path) -> Result<Vec<File>, StageError> {
     let requests = requests(&side);
     let ids = token_ids(path, &side)?;
     let meta = super::json(&meta(path, &side, &requests));
-    let mut files = vec![("request_metrics.csv", requests)];
-    files.extend(tokens(&side, ids.as_ref()).map(|text| ("token_metrics.csv", text)));
-    files.push(("run_meta.json", meta));
+    let mut files = vec![("request_metrics.csv".to_owned(), requests)];
+    files.extend(tokens(&side, ids.as_ref()).map(|text| ("token_metrics.csv".to_owned(), text)));
+    files.push(("run_meta.json".to_owned(), meta));
     Ok(files)
 }
 

@@ -26,7 +26,7 @@ fn an_exported_run_read_back_is_the_run() {
     side.meta.kind = "bench".to_owned();
     side.meta.backend = "paged".to_owned();
     write_run(&side, &from.join("run"));
-    let written = export(&from, &to).unwrap();
+    let written = export(&from, &to, Layout::Plain).unwrap();
     assert_eq!(written.len(), 3);
     let back = read::read(&to, "real.run").unwrap();
     assert_eq!(back.tokens, side.tokens);
@@ -44,7 +44,7 @@ fn columns_are_the_layouts_own() {
     let at = |name: &str| directory.path().join(name);
     let mut side = served("sim.run", &asked(5), ENGINE);
     write_run(&side, &at("sim"));
-    export(&at("sim"), &at("plain-sim")).unwrap();
+    export(&at("sim"), &at("plain-sim"), Layout::Plain).unwrap();
     let common = "request_id,arrival_time_ns,first_token_time_ns,ttft_ns,num_prefill_tokens,num_decode_tokens,\
                   num_decode_tokens_actual,status,completion_time_ns";
     assert_eq!(header(&at("plain-sim"), "request_metrics.csv"), common);
@@ -55,7 +55,7 @@ fn columns_are_the_layouts_own() {
     tables.tokens.iter_mut().for_each(|t| t.token = Some(t.index + 7));
     std::fs::remove_dir_all(at("real")).unwrap();
     tables.write(&at("real")).unwrap();
-    export(&at("real"), &at("plain-real")).unwrap();
+    export(&at("real"), &at("plain-real"), Layout::Plain).unwrap();
     assert_eq!(header(&at("plain-real"), "request_metrics.csv"), format!("{common},backend,error_type,error_msg"));
     let tokens = text(&at("plain-real"), "token_metrics.csv");
     let rows: Vec<&str> = tokens.lines().collect();
@@ -72,7 +72,7 @@ fn every_field_that_the_layout_requires_is_there() {
         let mut side = served("run", &asked(3), ENGINE);
         side.meta.kind = kind.to_owned();
         write_run(&side, &at(kind));
-        export(&at(kind), &at(&format!("{kind}-plain"))).unwrap();
+        export(&at(kind), &at(&format!("{kind}-plain")), Layout::Plain).unwrap();
         let meta: serde_json::Value =
             serde_json::from_str(&text(&at(&format!("{kind}-plain")), "run_meta.json")).unwrap();
         let required = [
@@ -105,7 +105,7 @@ fn what_was_refused_is_an_error_with_its_reason_and_no_times() {
     (request.scheduled, request.first_token, request.completion, request.produced_tokens) = (None, None, None, 0);
     side.tokens.as_mut().unwrap()[1].clear();
     write_run(&side, &at("run"));
-    export(&at("run"), &at("plain")).unwrap();
+    export(&at("run"), &at("plain"), Layout::Plain).unwrap();
     let row = text(&at("plain"), "request_metrics.csv").lines().nth(2).unwrap().to_owned();
     assert!(row.starts_with("1,") && row.ends_with(",0,error,,refused,\"needs 9 blocks, the pool has 4\""), "{row}");
     assert_eq!(read::read(&at("plain"), "r").unwrap().requests[1].status, Status::Error);
@@ -130,7 +130,7 @@ fn an_exported_workload_has_arrivals_that_are_the_running_sum_of_gaps() {
     std::fs::create_dir(at("workload")).unwrap();
     let rows = [row(0, 3, Some("poem")), row(1, 10, None), row(2, 10, None)];
     write_requests(&at("workload/requests.parquet"), &[], &rows).unwrap();
-    export(&at("workload"), &at("plain")).unwrap();
+    export(&at("workload"), &at("plain"), Layout::Plain).unwrap();
     assert_eq!(
         text(&at("plain"), "trace_lengths.csv"),
         "request_id,prompt_id,num_prefill_tokens,num_decode_tokens\n0,poem,2,5\n1,p00001,2,6\n2,p00002,2,7\n"
@@ -151,10 +151,10 @@ fn nothing_is_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     write_run(&served("sim.run", &asked(3), ENGINE), &at("run"));
-    export(&at("run"), &at("plain")).unwrap();
-    let error = export(&at("run"), &at("plain")).unwrap_err();
+    export(&at("run"), &at("plain"), Layout::Plain).unwrap();
+    let error = export(&at("run"), &at("plain"), Layout::Plain).unwrap_err();
     assert!(error.message.contains("request_metrics.csv` exists already"), "{}", error.message);
-    let error = export(&at("nowhere"), &at("other")).unwrap_err();
+    let error = export(&at("nowhere"), &at("other"), Layout::Plain).unwrap_err();
     assert!(error.message.contains("there is nothing at"), "{}", error.message);
 }
 
@@ -176,4 +176,33 @@ fn seconds_become_dates() {
     ] {
         assert_eq!(stamp::utc(seconds), date);
     }
+}
+
+#[test]
+fn vidurs_layout_has_vidurs_columns_and_times_that_add_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let side = served("sim.run", &asked(6), ENGINE);
+    write_run(&side, &at("run"));
+    let written = export(&at("run"), &at("vidur"), Layout::Vidur).unwrap();
+    let header = header(&at("vidur"), "request_metrics.csv");
+    assert!(
+        header.starts_with("Request Id,request_e2e_time,request_e2e_time_normalized,request_execution_time"),
+        "{header}"
+    );
+    let names: Vec<&str> = header.split(',').collect();
+    let of = |row: &str, name: &str| -> f64 {
+        row.split(',').nth(names.iter().position(|n| *n == name).unwrap()).unwrap().parse().unwrap()
+    };
+    for (row, request) in text(&at("vidur"), "request_metrics.csv").lines().skip(1).zip(&side.requests) {
+        let e2e = of(row, "request_e2e_time");
+        assert_eq!(e2e, (request.completion.unwrap().0 - request.arrival.0) as f64 / 1e9);
+        let parts = of(row, "request_scheduling_delay")
+            + of(row, "request_execution_time")
+            + of(row, "request_preemption_time");
+        assert!((parts - e2e).abs() < 1e-9, "{row}");
+    }
+    assert!(written.iter().any(|p| p.ends_with("plots/batch_size.csv")));
+    let trace: serde_json::Value = serde_json::from_str(&text(&at("vidur"), "chrome_trace.json")).unwrap();
+    assert_eq!(trace["traceEvents"].as_array().unwrap().len(), RunTables::read(&at("run")).unwrap().batches.len());
 }

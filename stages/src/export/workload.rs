@@ -58,10 +58,10 @@ pub(super) fn files(path: &Path) -> Result<Vec<File>, StageError> {
         "requests_digest": digest,
     });
     Ok(vec![
-        ("prompts.jsonl", prompts),
-        ("trace_lengths.csv", lengths),
-        ("trace_intervals.csv", intervals),
-        ("workload_meta.json", super::json(&meta)),
+        ("prompts.jsonl".to_owned(), prompts),
+        ("trace_lengths.csv".to_owned(), lengths),
+        ("trace_intervals.csv".to_owned(), intervals),
+        ("workload_meta.json".to_owned(), super::json(&meta)),
     ])
 }
 

@@ -57,7 +57,7 @@ pub(super) fn interpolate(points: &[(f64, f64)], x: f64) -> f64 {
 }
 
 /// The closest values that never fall (least squares).
-pub(super) fn pool_violators(values: &mut [f64]) {
+pub(crate) fn pool_violators(values: &mut [f64]) {
     if values.is_sorted() {
         return;
     }

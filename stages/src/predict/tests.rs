@@ -189,3 +189,21 @@ fn what_an_engine_does_inside_another_operation_needs_no_rows() {
     let (whole, less) = (predict(&profile(), &slices), predict(&fused, &slices));
     assert!(less.device < whole.device && less.host == whole.host, "{less:?} {whole:?}");
 }
+
+#[test]
+fn one_long_sequence_among_short_ones_takes_at_least_its_own_time() {
+    let mut rows = profile();
+    // Many short sequences are nearly free here, a long one is not.
+    for row in rows.iter_mut().filter(|r| r.op == "attention_decode") {
+        row.median_ns = 100.0 + f64::from(row.context) * 50.0 + f64::from(row.sequences);
+    }
+    let mut slices: Vec<Slice> = (0..8).map(|s| slice(s, 0, 1, true)).collect();
+    let attention = |slices: &[Slice]| {
+        let predictor = Predictor::new(&rows, Outside::Refuse).unwrap();
+        predictor.breakdown(&Batch { slices: slices.to_vec() }).attention_decode
+    };
+    slices[3].context = 256;
+    assert_eq!(attention(&slices), 2.0 * (100.0 + 256.0 * 50.0 + 1.0), "not that of a mean context of 32");
+    slices.iter_mut().for_each(|s| s.context = 64);
+    assert_eq!(attention(&slices), 2.0 * (100.0 + 64.0 * 50.0 + 8.0), "alike ones are as measured");
+}

@@ -40,7 +40,7 @@ const FILLS: &[Colour] = &[
 ];
 
 /// The sheet of every figure. It uses no variables, so that programs that know little CSS draw it right.
-pub(super) fn figures() -> String {
+pub(crate) fn figures() -> String {
     let mut sheet = String::from(
         ".fig text{font:11px system-ui,-apple-system,\"Segoe UI\",Roboto,\"Noto Sans\",sans-serif}\
          .fig text.title{font-weight:600;font-size:12px}.fig .middle{text-anchor:middle}.fig .end{text-anchor:end}\
@@ -72,7 +72,7 @@ const NIGHT: &str = "--bg:#14171c;--ink:#e7eaee;--soft:#a6aebb;--line:#333a45;--
                      --warn:#f0c05a;--fail:#ff8a80;--predicted:#56b4e9;--measured:#f0a04b";
 
 /// The sheet of the page, that of the figures included.
-pub(super) fn page() -> String {
+pub(crate) fn page() -> String {
     format!(
         ":root{{color-scheme:light dark;{DAY}}}@media (prefers-color-scheme:dark){{:root{{{NIGHT}}}}}\
          @media print{{:root{{{DAY}}}}}{LAYOUT}{}",

@@ -8,9 +8,9 @@ use super::text::{escape, plain};
 
 /// A figure. Everything a reader cannot see in it is in its title and description.
 #[derive(Debug, Clone)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     /// Its file's name without ending; unique on the page.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What it shows.
     title: String,
     /// What can be read from it, in a sentence.
@@ -22,7 +22,7 @@ pub(super) struct Figure {
 
 impl Figure {
     /// An empty figure of `width` × `height` user units, which are pixels at full size.
-    pub(super) fn new(name: &str, title: &str, about: &str, width: f64, height: f64) -> Figure {
+    pub(crate) fn new(name: &str, title: &str, about: &str, width: f64, height: f64) -> Figure {
         Figure {
             name: name.to_owned(),
             title: title.to_owned(),
@@ -34,12 +34,12 @@ impl Figure {
     }
 
     /// Text at a point. `class` may hold `start`, `middle` or `end` for its anchor.
-    pub(super) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
+    pub(crate) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
         let _ = write!(self.body, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(text));
     }
 
     /// A straight line.
-    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+    pub(crate) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let _ = write!(
             self.body,
             "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
@@ -48,7 +48,7 @@ impl Figure {
     }
 
     /// A rectangle with a tooltip where `tip` is not empty.
-    pub(super) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), tip: &str) {
+    pub(crate) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), tip: &str) {
         let _ = write!(
             self.body,
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"{}",
@@ -61,7 +61,7 @@ impl Figure {
     }
 
     /// A mark at a point, with a tooltip where `tip` is not empty: `circle`, `square`, `diamond`, `triangle` or `cross`.
-    pub(super) fn mark(&mut self, class: &str, shape: &str, at: (f64, f64), size: f64, tip: &str) {
+    pub(crate) fn mark(&mut self, class: &str, shape: &str, at: (f64, f64), size: f64, tip: &str) {
         let (x, y, r) = (at.0, at.1, size);
         let path = match shape {
             "square" => format!("M{:.1} {:.1}h{:.1}v{:.1}h{:.1}z", x - r, y - r, 2.0 * r, 2.0 * r, -2.0 * r),
@@ -82,7 +82,7 @@ impl Figure {
     }
 
     /// A line through points.
-    pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(crate) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         if points.is_empty() {
             return;
         }
@@ -90,7 +90,7 @@ impl Figure {
     }
 
     /// The area between a line and the height `base`.
-    pub(super) fn area(&mut self, class: &str, points: &[(f64, f64)], base: f64) {
+    pub(crate) fn area(&mut self, class: &str, points: &[(f64, f64)], base: f64) {
         let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
         let _ = write!(
             self.body,
@@ -115,12 +115,12 @@ impl Figure {
     }
 
     /// For a page whose style sheet holds [`style::figures`].
-    pub(super) fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> String {
         self.svg("", "")
     }
 
     /// A file of its own.
-    pub(super) fn standalone(&self) -> String {
+    pub(crate) fn standalone(&self) -> String {
         let attributes =
             format!("xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\"", self.width, self.height);
         let inside =
@@ -145,7 +145,7 @@ fn through(points: &[(f64, f64)]) -> String {
 
 /// From values to a share of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// In proportion.
     Linear {
         /// At 0.
@@ -164,12 +164,12 @@ pub(super) enum Scale {
 
 impl Scale {
     /// A linear scale that holds something, whatever the ends.
-    pub(super) fn linear(from: f64, to: f64) -> Scale {
+    pub(crate) fn linear(from: f64, to: f64) -> Scale {
         if to > from { Scale::Linear { from, to } } else { Scale::Linear { from, to: from + 1.0 } }
     }
 
     /// A logarithmic scale over positive values; `least` and `most` are widened a little.
-    pub(super) fn log(least: f64, most: f64) -> Scale {
+    pub(crate) fn log(least: f64, most: f64) -> Scale {
         let least = least.max(f64::MIN_POSITIVE);
         let most = most.max(least * 1.01);
         let room = (most / least).powf(0.03);
@@ -177,7 +177,7 @@ impl Scale {
     }
 
     /// The share of the axis, 0 to 1 within its ends, held to them beyond.
-    pub(super) fn at(self, value: f64) -> f64 {
+    pub(crate) fn at(self, value: f64) -> f64 {
         let share = match self {
             Scale::Linear { from, to } => (value - from) / (to - from),
             Scale::Log { from, to } => (value.max(from) / from).ln() / (to / from).ln(),
@@ -186,7 +186,7 @@ impl Scale {
     }
 
     /// About `wanted` round values between the ends.
-    pub(super) fn ticks(self, wanted: usize) -> Vec<f64> {
+    pub(crate) fn ticks(self, wanted: usize) -> Vec<f64> {
         match self {
             Scale::Linear { from, to } => linear_ticks(from, to, wanted),
             Scale::Log { from, to } => log_ticks(from, to, wanted),
@@ -219,39 +219,39 @@ fn log_ticks(from: f64, to: f64, wanted: usize) -> Vec<f64> {
 
 /// A plot's area with its two scales.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Left edge.
-    pub(super) left: f64,
+    pub(crate) left: f64,
     /// Upper edge.
-    pub(super) top: f64,
+    pub(crate) top: f64,
     /// To the right.
-    pub(super) width: f64,
+    pub(crate) width: f64,
     /// Downwards.
-    pub(super) height: f64,
+    pub(crate) height: f64,
     /// Along the bottom.
-    pub(super) x: Scale,
+    pub(crate) x: Scale,
     /// Along the left, upwards.
-    pub(super) y: Scale,
+    pub(crate) y: Scale,
 }
 
 impl Frame {
     /// Where a point lies.
-    pub(super) fn point(&self, x: f64, y: f64) -> (f64, f64) {
+    pub(crate) fn point(&self, x: f64, y: f64) -> (f64, f64) {
         (self.left + self.x.at(x) * self.width, self.top + (1.0 - self.y.at(y)) * self.height)
     }
 
     /// The lower edge.
-    pub(super) fn bottom(&self) -> f64 {
+    pub(crate) fn bottom(&self) -> f64 {
         self.top + self.height
     }
 
     /// The right edge.
-    pub(super) fn right(&self) -> f64 {
+    pub(crate) fn right(&self) -> f64 {
         self.left + self.width
     }
 
     /// Grid lines and labels of the bottom axis; `show` makes a tick's label.
-    pub(super) fn x_axis(&self, figure: &mut Figure, ticks: usize, show: impl Fn(f64) -> String) {
+    pub(crate) fn x_axis(&self, figure: &mut Figure, ticks: usize, show: impl Fn(f64) -> String) {
         let mut free_from = f64::NEG_INFINITY;
         for tick in self.x.ticks(ticks) {
             let (x, _) = self.point(tick, 0.0);
@@ -267,7 +267,7 @@ impl Frame {
     }
 
     /// Grid lines and labels of the left axis.
-    pub(super) fn y_axis(&self, figure: &mut Figure, ticks: usize, show: impl Fn(f64) -> String) {
+    pub(crate) fn y_axis(&self, figure: &mut Figure, ticks: usize, show: impl Fn(f64) -> String) {
         for tick in self.y.ticks(ticks) {
             let (_, y) = self.point(0.0, tick);
             figure.line("grid", (self.left, y), (self.right(), y));
@@ -277,7 +277,7 @@ impl Frame {
 }
 
 /// `12` or `12 k`, for axes of counts.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     if value.abs() >= 10_000.0 { format!("{}k", plain(value / 1000.0)) } else { plain(value) }
 }
 

@@ -2,7 +2,7 @@
 
 /// The text with everything escaped that could end an element or an attribute. Control characters that XML forbids
 /// become a replacement character.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -20,7 +20,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Escaped, with what stands between two backticks set as code.
-pub(super) fn prose(text: &str) -> String {
+pub(crate) fn prose(text: &str) -> String {
     let pieces: Vec<&str> = text.split('`').collect();
     let mut out = String::new();
     for (at, piece) in pieces.iter().enumerate() {
@@ -51,13 +51,13 @@ fn bound(text: &str) -> String {
 }
 
 /// The same with its first letter in upper case, as a sentence begins.
-pub(super) fn capital(text: &str) -> String {
+pub(crate) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// A number for an axis or a table: no digits that say nothing.
-pub(super) fn plain(value: f64) -> String {
+pub(crate) fn plain(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
         s if s >= 100.0 || s == 0.0 => 0,
@@ -71,7 +71,7 @@ pub(super) fn plain(value: f64) -> String {
 }
 
 /// With thin spaces between thousands.
-pub(super) fn grouped(value: u64) -> String {
+pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -85,16 +85,16 @@ pub(super) fn grouped(value: u64) -> String {
 
 /// A unit of time that suits values up to a size.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// Nanoseconds in it.
-    pub(super) ns: f64,
+    pub(crate) ns: f64,
     /// Its sign.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
 }
 
 impl Unit {
     /// The largest unit of which `ns` is at least two.
-    pub(super) fn of(ns: f64) -> Unit {
+    pub(crate) fn of(ns: f64) -> Unit {
         let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
         units
             .into_iter()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BATCHES, Holds, OPS, REQUESTS, RUN_REQUESTS, TOKENS, Table};
+use super::{BATCHES, CONFIGURATIONS, Holds, OPS, PROBES, REQUESTS, RUN_REQUESTS, TOKENS, Table};
 
 /// What a port that holds this word carries, table by table; `None` where the word names no tables.
 pub fn carries(word: &str) -> Option<String> {
@@ -10,6 +10,8 @@ pub fn carries(word: &str) -> Option<String> {
         "requests" => &[REQUESTS],
         "ops" => &[OPS],
         "run" => &[RUN_REQUESTS, TOKENS, BATCHES],
+        "probes" => &[PROBES],
+        "configurations" => &[CONFIGURATIONS],
         _ => return None,
     };
     let mut out: Vec<String> = tables.iter().map(describe).collect();
