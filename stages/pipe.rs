@@ -9,6 +9,7 @@ static PROGRAM: Program = Program {
     meanings: &[stages::tables::meaning::TABLE],
     verbs: &[stages::export::VERB, stages::vidur::VERB],
     version: env!("CARGO_PKG_VERSION"),
+    tiers: object_tier::SCHEMES,
     carries: stages::kinds::carries,
 };
 

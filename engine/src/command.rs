@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::exec::Io;
-use crate::kind::{Code, Complaint, Contract, Fault, Kind, Meaning, Needs, Oracle, Port, Resolved, Sort, StageError};
-use crate::kind::{StageKind, Wired};
+use crate::kind::{Code, Complaint, Contract, Fault, Identity, Kind, Meaning, Needs, Oracle, Port, Resolved, Sort};
+use crate::kind::{StageError, StageKind, Wired};
 use crate::meaning;
 use crate::source::nearest;
 
@@ -71,20 +71,13 @@ pub struct Command {
     #[serde(default, skip_serializing)]
     gpu_memory_mib: u64,
     #[serde(default, skip_serializing)]
+    gpu_budget_mib: u64,
+    #[serde(default, skip_serializing)]
     quiet: bool,
 }
 
 fn one() -> u16 {
     1
-}
-
-/// What makes a tool the same tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// The bytes of the executable that this word names: a name to be looked up in `PATH`, or an absolute path.
-    Executable(String),
-    /// What these words print when run.
-    Probe(Vec<String>),
 }
 
 /// An input port as it is given to a program.
@@ -160,6 +153,7 @@ impl Command {
             gpus: self.gpus,
             gpu_name: self.gpu_name.clone(),
             gpu_memory_mib: self.gpu_memory_mib,
+            gpu_budget_mib: self.gpu_budget_mib,
             quiet: self.quiet,
         }
     }
@@ -264,7 +258,8 @@ impl StageKind for Command {
             Sort::Measured => vec![Oracle::Host],
         };
         let inputs = wired.inputs.iter().map(input).collect();
-        Ok(Contract { inputs, outputs, needs: config.needs(), oracles, sort: config.sort })
+        let tools = config.identities();
+        Ok(Contract { inputs, outputs, needs: config.needs(), oracles, sort: config.sort, tools })
     }
 
     fn run(config: &Command, io: &mut Io) -> Result<(), StageError> {

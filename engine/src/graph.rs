@@ -4,11 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use crate::config::Config;
 use crate::kind::{Contract, Kind};
 
 pub mod order;
+mod origin;
+mod shared;
 #[cfg(test)]
 mod tests;
+
+pub use origin::{Origin, Origins};
+pub use shared::Shared;
 
 /// A stage's place in [`Pipeline::stages`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +40,8 @@ pub struct Pipeline {
     pub choices: BTreeMap<String, String>,
     /// Stages, in an order in which every stage stands behind what it takes.
     pub stages: Vec<Stage>,
+    /// Whether it was recalled from an earlier load, and nobody has looked whether the files that it takes are there.
+    pub recalled: bool,
 }
 
 impl Pipeline {
@@ -108,24 +116,15 @@ pub struct Stage {
     /// What sort of node.
     pub kind: Kind,
     /// The configuration after defaults.
-    pub config: serde_json::Value,
+    pub config: Config,
     /// Where each value of the configuration was written (defaults have no entry).
-    pub origins: Vec<Origin>,
+    pub origins: Origins,
     /// What it takes, gives and needs.
-    pub contract: Contract,
+    pub contract: Shared<Contract>,
     /// One for each wired input port, in the order of `contract.inputs`.
     pub inputs: Vec<Wire>,
     /// How it is run; none of it enters the key but `repeat`.
     pub policy: Policy,
-}
-
-/// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Dotted path in the configuration.
-    pub field: String,
-    /// File and line, or the word on the command line.
-    pub place: String,
 }
 
 /// What feeds one input port.

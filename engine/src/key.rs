@@ -11,8 +11,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use serde_json::Value;
-
+use crate::config;
 use crate::digest::Digest;
 use crate::graph::Stage;
 
@@ -90,6 +89,13 @@ pub enum Tool {
 pub trait Sink {
     /// The next ingredient. `name` is dotted: `config.batch.most`, `input.requests.0`, `code.module.sim`.
     fn field(&mut self, name: &str, value: &[u8]);
+
+    /// The next ingredients, framed as a hasher reads them: a stage's configuration, walked over when it was loaded.
+    fn fields(&mut self, walk: &[u8]) {
+        for (name, value) in config::fields(walk) {
+            self.field(name, value);
+        }
+    }
 }
 
 /// Hashes a walk.
@@ -115,6 +121,10 @@ impl Sink for KeyHasher {
             self.0.update(&(part.len() as u64).to_le_bytes());
             self.0.update(part);
         }
+    }
+
+    fn fields(&mut self, walk: &[u8]) {
+        self.0.update(walk);
     }
 }
 
@@ -154,7 +164,7 @@ pub fn describe(stage: &Stage, inputs: &Inputs<'_>, world: &World, sink: &mut im
     for (module, fingerprint) in modules {
         sink.field(&format!("code.module.{module}"), fingerprint.as_bytes());
     }
-    config(&mut "config".to_owned(), &stage.config, sink);
+    sink.fields(&stage.config.walk());
     let mut ports: Vec<_> = inputs.ports.iter().collect();
     ports.sort_by_key(|(name, _)| *name);
     for (name, sources) in ports {
@@ -180,59 +190,5 @@ pub fn describe(stage: &Stage, inputs: &Inputs<'_>, world: &World, sink: &mut im
     }
     if !world.salt.is_empty() {
         sink.field("salt", world.salt.as_bytes());
-    }
-}
-
-/// A configuration, a leaf a field. `path` is the dotted name so far and is left as it was found.
-fn config(path: &mut String, value: &Value, sink: &mut impl Sink) {
-    let length = path.len();
-    match value {
-        Value::Object(table) if !table.is_empty() => {
-            let mut entries: Vec<_> = table.iter().collect();
-            entries.sort_by_key(|(name, _)| *name);
-            for (name, value) in entries {
-                path.push('.');
-                segment(path, name);
-                config(path, value, sink);
-                path.truncate(length);
-            }
-        }
-        Value::Array(list) if !list.is_empty() => {
-            for (at, value) in list.iter().enumerate() {
-                let _ = write!(path, ".{at}");
-                config(path, value, sink);
-                path.truncate(length);
-            }
-            // Without the length, a list and a table with the names 0, 1, 2 would be one.
-            let _ = write!(path, ".len");
-            sink.field(path, format!("[{}]", list.len()).as_bytes());
-            path.truncate(length);
-        }
-        Value::Number(number) => sink.field(path, canonical(number).as_bytes()),
-        // Null, booleans, strings, the empty table and the empty list print in one way only.
-        other => sink.field(path, other.to_string().as_bytes()),
-    }
-}
-
-/// One step of a dotted name. What could be mistaken for another path is put in quotes.
-fn segment(path: &mut String, name: &str) {
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if plain {
-        path.push_str(name);
-    } else {
-        path.push_str(&Value::from(name).to_string());
-    }
-}
-
-/// A number by its value: every float of one value is written the same, with a point or an exponent, so that it is
-/// never mistaken for an integer; both zeros are one.
-fn canonical(number: &serde_json::Number) -> String {
-    if number.is_i64() || number.is_u64() {
-        return number.to_string();
-    }
-    match number.as_f64() {
-        Some(0.0) => "0.0".to_owned(),
-        Some(float) => format!("{float:?}"),
-        None => number.to_string(),
     }
 }

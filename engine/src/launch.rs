@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -79,6 +80,9 @@ pub enum LaunchError {
     },
 }
 
+/// Where programs are looked for if the environment does not say.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// Starts attempts.
 pub trait Launcher: Sync {
     /// Starts what `order` says.
@@ -124,6 +128,12 @@ pub struct Group(Arc<Mutex<Option<Pid>>>);
 impl Group {
     fn of(pid: Option<Pid>) -> Group {
         Group(Arc::new(Mutex::new(pid)))
+    }
+
+    /// The number of its first process, as long as that is certainly its own.
+    pub fn leader(&self) -> Option<u32> {
+        let pid = (*self.0.lock().expect("nothing panics while it holds this lock"))?;
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
     }
 
     /// Asks all of it to end.
@@ -179,9 +189,12 @@ impl Local {
                 command
             }
             Work::Command { argv, environment } => {
-                let mut command = Command::new(argv.first().map_or("", String::as_str));
-                command.args(argv.iter().skip(1)).env_clear();
-                command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
+                let word = argv.first().map_or("", String::as_str);
+                // By its path: a program that is still to be looked for in a changed environment can only be started by
+                // a fork, which copies the page tables of this process for every stage.
+                let mut command = Command::new(find(word).unwrap_or_else(|| word.into()));
+                command.arg0(word).args(argv.iter().skip(1)).env_clear();
+                command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PATH.into()));
                 command.env("HOME", &order.attempt.directory).env("TMPDIR", &order.attempt.directory);
                 command.env("LANG", "C.UTF-8");
                 command.envs(environment);
@@ -197,6 +210,17 @@ impl Local {
         command.env("CUDA_VISIBLE_DEVICES", order.gpus.join(",")).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
         command
     }
+}
+
+/// Where a word leads that names a program: to itself if it is a path, else to the first executable of that name in
+/// `PATH`.
+pub(crate) fn find(word: &str) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    if word.contains('/') {
+        return Some(PathBuf::from(word)).filter(runs);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    std::env::split_paths(&path).map(|directory| directory.join(word)).find(runs)
 }
 
 impl Launcher for Local {

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod digest;
 pub mod error;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod load;
 pub mod meaning;
 pub mod memory;
 pub mod oracle;
+mod pack;
 pub mod report;
 pub mod run;
 pub mod source;

@@ -127,7 +127,7 @@ fn read(program: &Program, request: &Load, reading: &mut Reading) -> Option<(Pip
     complain_of_unused(reading, &sheet, &used);
     let choices = sheet.choose.iter().map(|choice| (choice.group.clone(), choice.choice.clone())).collect();
     let (name, file, root) = (sheet.name, request.file.clone(), reading.root.clone());
-    Some((Pipeline { name, file, root, choices, stages }, project))
+    Some((Pipeline { name, file, root, choices, stages, recalled: false }, project))
 }
 
 fn complain_of_unused(reading: &mut Reading, sheet: &draft::Sheet, used: &std::collections::HashSet<String>) {

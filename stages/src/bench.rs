@@ -10,7 +10,7 @@ use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
 
-use crate::device::cpu::Cpu;
+use crate::device::cpu::{Cpu, pace};
 use crate::device::setup::{check_knobs, check_memory, machine, positions, threads, weights};
 use crate::device::{DeviceSort, Hardware};
 use crate::infer::blocks::Tabled;
@@ -47,6 +47,9 @@ pub struct Config {
     pub weights_seed: u64,
     /// Least time of warming up before the clock starts, seconds.
     pub warmup_s: f64,
+    /// How often the workload is served, one time after the other with everything warm. Of more than one, `run` holds
+    /// a directory for each, numbered from 0, and a comparison takes them as repeats.
+    pub repeats: u32,
 }
 
 impl Default for Config {
@@ -57,9 +60,13 @@ impl Default for Config {
             backend: Engine::Paged,
             weights_seed: 0,
             warmup_s: 1.0,
+            repeats: 1,
         }
     }
 }
+
+/// Most repeats in one stage.
+const REPEATS_MAX: u32 = 100;
 
 /// Which engine serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +98,10 @@ impl StageKind for Bench {
             return Err(Complaint::new("warmup_s", format!("{} is no time to warm up in", config.warmup_s))
                 .help("give seconds between 0 and 600"));
         }
+        if !(1..=REPEATS_MAX).contains(&config.repeats) {
+            return Err(Complaint::new("repeats", format!("it cannot be served {} times", config.repeats))
+                .help(format!("give 1 to {REPEATS_MAX}")));
+        }
         Ok(Contract {
             inputs: vec![
                 Port::new("requests", "requests", "what arrives").by_meaning(TABLE),
@@ -105,6 +116,7 @@ impl StageKind for Bench {
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),
             sort: Sort::Measured,
+            tools: Vec::new(),
         })
     }
 
@@ -173,7 +185,7 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
     let failed = |e| StageError::new("cannot set up the model").because(&e);
     let about = source.about();
     let threads = usize::from(config.hardware.threads);
-    let (run, warmup_ns) = match config.backend {
+    let (runs, warmup_ns, before) = match config.backend {
         Engine::Paged => {
             let model = Model::new(card, source.as_ref(), positions(card, knobs), threads).map_err(failed)?;
             drop(source);
@@ -182,8 +194,8 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
             io.progress(1, 3, "warming up");
             let warmup_ns = warm::up(&mut cpu, knobs, requests, config.warmup_s)?;
             io.progress(2, 3, "serving");
-            cpu.restart();
-            (served(config, requests, &mut cpu)?, warmup_ns)
+            let before = pace::sample();
+            (served(config, requests, &mut cpu, Cpu::restart)?, warmup_ns, before)
         }
         Engine::Candle => {
             let reference = Reference::new(card, source.as_ref(), positions(card, knobs)).map_err(failed)?;
@@ -192,27 +204,38 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card, requests: &[Request]) -> Re
             io.progress(1, 3, "warming up");
             let warmup_ns = plain.warm_up(requests, config.warmup_s)?;
             io.progress(2, 3, "serving");
-            plain.restart();
-            (served(config, requests, &mut plain)?, warmup_ns)
+            let before = pace::sample();
+            (served(config, requests, &mut plain, Plain::restart)?, warmup_ns, before)
         }
     };
+    let after = pace::sample();
     io.progress(3, 3, "writing");
     let mut meta = meta(config, io, card)?;
+    crate::tables::run::pace::record(&mut meta.facts, before, after);
     meta.facts.insert("warmup_ns".to_owned(), warmup_ns.into());
     meta.facts.insert("weights".to_owned(), about.into());
-    write(io, requests, run, meta)
+    write(io, requests, runs, meta)
 }
 
-/// Serves on the clock of `backend`. Records are kept in memory that was set aside before.
-fn served<B>(config: &Config, requests: &[Request], backend: &mut B) -> Result<Run, StageError>
+/// Serves as often as asked on the clock of `backend`, which `restart` sets to 0. Records are kept in memory that was set
+/// aside before.
+fn served<B>(
+    config: &Config,
+    requests: &[Request],
+    backend: &mut B,
+    restart: fn(&mut B),
+) -> Result<Vec<Run>, StageError>
 where
     B: Backend,
     B::Error: std::error::Error,
 {
-    let mut run = Run::for_requests(requests);
-    serve(requests, &config.scheduler, Tabled::Kept, backend, &mut run)
-        .map_err(|e| StageError::new(format!("serving stopped: {e}")))?;
-    Ok(run)
+    let mut runs: Vec<Run> = (0..config.repeats).map(|_| Run::for_requests(requests)).collect();
+    for run in &mut runs {
+        restart(backend);
+        serve(requests, &config.scheduler, Tabled::Kept, backend, run)
+            .map_err(|e| StageError::new(format!("serving stopped: {e}")))?;
+    }
+    Ok(runs)
 }
 
 fn meta(config: &Config, io: &Io, card: &Card) -> Result<RunMeta, StageError> {
@@ -233,21 +256,28 @@ fn meta(config: &Config, io: &Io, card: &Card) -> Result<RunMeta, StageError> {
     Ok(meta)
 }
 
-fn write(io: &mut Io, requests: &[Request], run: Run, meta: RunMeta) -> Result<(), StageError> {
+fn write(io: &mut Io, requests: &[Request], runs: Vec<Run>, meta: RunMeta) -> Result<(), StageError> {
+    let first = runs.first().expect("a workload is served at least once");
     let sample = match io.optional("tokenizer") {
-        Some(source) => text::decoded(requests, &run, Path::new(&source.path))?,
-        None => text::ids(requests, &run),
+        Some(source) => text::decoded(requests, first, Path::new(&source.path))?,
+        None => text::ids(requests, first),
     };
     let path = io.output("sample")?;
     std::fs::write(&path, sample)
         .map_err(|e| StageError::new(format!("cannot write `{}`", path.display())).because(&e))?;
-    if let Some(last) = run.batches.last() {
+    if let Some(last) = first.batches.last() {
         io.metric("duration", last.end.as_secs_f64(), "s");
-        io.metric("output rate", run.tokens.len() as f64 / last.end.as_secs_f64(), "tokens/s");
+        io.metric("output rate", first.tokens.len() as f64 / last.end.as_secs_f64(), "tokens/s");
     }
-    RunTables::of(run, TokenIds::Computed, meta)
-        .write(&io.output("run")?)
-        .map_err(|e| StageError::new("cannot write the run").because(&e))
+    let directory = io.output("run")?;
+    let alone = runs.len() == 1;
+    for (at, run) in runs.into_iter().enumerate() {
+        let place = if alone { directory.clone() } else { directory.join(at.to_string()) };
+        RunTables::of(run, TokenIds::Computed, meta.clone())
+            .write(&place)
+            .map_err(|e| StageError::new("cannot write the run").because(&e))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

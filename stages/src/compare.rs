@@ -95,6 +95,7 @@ impl StageKind for Compare {
                 Port::new("predicted", "run", "the prediction"),
                 Port::new("measured", "run", "one measurement, or several repeats of it").many(),
                 Port::new("ops", "ops", "the profile that predicted: the measured batches are replayed with its times")
+                    .many()
                     .optional(),
                 Port::new("model", "model", "the card that both sides should have served")
                     .by_meaning(card::MEANING)
@@ -111,11 +112,13 @@ impl StageKind for Compare {
     fn run(config: &Config, io: &mut Io) -> Result<(), StageError> {
         let predicted = side(io.input("predicted")?)?;
         let sources = io.many("measured").to_vec();
-        let measured: Vec<Side> = sources.iter().map(side).collect::<Result<_, _>>()?;
+        let measured: Result<Vec<Vec<Side>>, StageError> =
+            sources.iter().map(|source| read::read_repeats(&source.path, &source.label)).collect();
+        let measured = measured?.concat();
         if measured.is_empty() {
             return Err(StageError::new("nothing is wired to the input `measured`"));
         }
-        let profile = io.optional("ops").map(profile::Profile::read).transpose()?;
+        let profile = profile::Profile::read(io.many("ops"))?;
         let card = io.optional("model").map(|source| card::load(&source.path)).transpose()?;
         let verdict = compare(config, &predicted, &measured, profile, card.as_ref())?;
         write(io, "verdict", &verdict.to_json())?;
@@ -165,6 +168,7 @@ pub fn compare(
             "the two sides are not comparable, and were compared because `allow_mismatch` is set".to_owned(),
         );
     }
+    notes.extend(profile.as_ref().and_then(|profile| checks::pace(profile.pace()?, measured)));
     let aligned = align(predicted, measured, config.clock);
     if aligned.predicted.is_empty() {
         let why =

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod blocks;
+pub mod fleet;
 mod laws;
 mod ledger;
 pub mod machine;
@@ -13,4 +14,5 @@ pub mod record;
 pub mod request;
 pub mod schedule;
 pub mod serve;
+pub mod tally;
 pub mod time;

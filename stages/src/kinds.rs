@@ -12,13 +12,15 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<crate::workload::Workload>(),
     Kind::of::<crate::weights::Weights>(),
     Kind::of::<crate::profile::Profile>(),
-    Kind::of::<crate::profiling::ProfilingRoot>(),
     Kind::of::<crate::sim::Sim>(),
-    Kind::of::<crate::capacity::CapacityStage>(),
-    Kind::of::<crate::search::Search>(),
     Kind::of::<crate::bench::Bench>(),
     Kind::of::<crate::compare::Compare>(),
     Kind::of::<crate::report::Report>(),
+    Kind::of::<crate::roofline::Roofline>(),
+    Kind::of::<crate::fleet::Fleet>(),
+    Kind::of::<crate::profiling::ProfilingRoot>(),
+    Kind::of::<crate::capacity::CapacityStage>(),
+    Kind::of::<crate::search::Search>(),
 ];
 
 /// What a port that holds `word` carries, in lines for `pipe kinds KIND`.

@@ -3,11 +3,13 @@
 //! The timed code is the code that serves. What an operation is, and how a predictor adds them up, stands in
 //! `stages/DESIGN.md`. It does not know any workload.
 
+use std::collections::BTreeMap;
+
 use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
 
-use crate::device::cpu::Cpu;
+use crate::device::cpu::{Cpu, pace};
 use crate::device::setup::{check_knobs, check_memory, machine, positions, threads, weights};
 use crate::device::{DeviceSort, Hardware};
 use crate::infer::schedule::Knobs;
@@ -65,6 +67,9 @@ pub enum Spacing {
     Fine,
 }
 
+/// Facts of a profile with their units in their names.
+type Facts = BTreeMap<String, serde_json::Value>;
+
 /// The kind.
 #[derive(Debug)]
 pub struct Profile;
@@ -91,6 +96,7 @@ impl StageKind for Profile {
             needs: config.hardware.needs(),
             oracles: config.hardware.oracles(),
             sort: Sort::Measured,
+            tools: Vec::new(),
         })
     }
 
@@ -121,12 +127,17 @@ fn on_cpu(config: &Config, io: &mut Io, card: &Card) -> Result<(), StageError> {
     let mut cpu = Cpu::new(model, knobs.kv_blocks, knobs.block_tokens, limits.sequences as usize);
     cpu.pool_mut().fill();
     let depth = DEPTH.min(card.layers as usize);
+    let before = pace::sample();
     let measured = rounds::measure(&mut cpu, knobs, &grid, depth, config.seconds, io)?;
     let mut rows = measured.rows(card)?;
     io.progress(0, 0, "the host between iterations");
     cpu.set_depth(depth);
     rows.extend(host::measure(&mut cpu, knobs, &grid)?);
-    write(config, io, card, &rows, measured.rounds(), &about, machine(&config.hardware))
+    let after = pace::sample();
+    let mut facts =
+        BTreeMap::from([("rounds".to_owned(), measured.rounds().into()), ("weights".to_owned(), about.into())]);
+    tables::run::pace::record(&mut facts, before, after);
+    write(config, io, card, &rows, facts, machine(&config.hardware))
 }
 
 fn write(
@@ -134,8 +145,7 @@ fn write(
     io: &mut Io,
     card: &Card,
     rows: &[tables::ops::Row],
-    rounds: u32,
-    weights: &str,
+    facts: Facts,
     hardware: tables::run::Hardware,
 ) -> Result<(), StageError> {
     let directory = io.output("ops")?;
@@ -150,11 +160,9 @@ fn write(
     meta.model = Named { name: card.name.clone(), digest: card.digest() };
     meta.hardware = Some(hardware);
     meta.versions.insert("pipe".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    meta.facts.insert("rounds".to_owned(), rounds.into());
-    meta.facts.insert("weights".to_owned(), weights.into());
+    meta.facts = facts;
     meta.write(&directory.join(META)).map_err(failed)?;
     io.metric("points", rows.len() as f64, "rows");
-    io.metric("rounds", f64::from(rounds), "rounds");
     Ok(())
 }
 

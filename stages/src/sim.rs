@@ -3,23 +3,30 @@
 //! The loop and the scheduler are those of a measurement; only the backend differs. It does not know the machine it
 //! runs on or the hour: same inputs, same bytes.
 
+use std::path::PathBuf;
+
 use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
 
+use crate::infer::batch::Slice;
 use crate::infer::blocks::Tabled;
 use crate::infer::machine::Machine;
-use crate::infer::record::Recorder;
+use crate::infer::record::{BatchRow, Recorder, RequestRow, Stretch, TokenRow};
 use crate::infer::request::Request;
 use crate::infer::schedule::Knobs;
 use crate::infer::serve::{ServeError, Served, serve};
+use crate::infer::tally::Tally;
 use crate::model::card::{self, Card};
 use crate::predict::{OutOfRange, Outside, Predictor};
-use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
-use crate::tables::run::{Named, RunMeta, RunWriter, TokenIds};
+use crate::tables::run::{BatchDetail, Detail, Hardware, Named, RunMeta, RunWriter, TokenDetail, TokenIds};
+
+mod outcome;
+
+pub use outcome::{Figures, Outcome, outcome, unmeasured};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,6 +36,10 @@ pub struct Config {
     pub scheduler: Knobs,
     /// What to do about an iteration that lies outside of the profile.
     pub outside: Outside,
+    /// `full`: a row an output token; `none`: their gaps are told in `summary.json` alone.
+    pub tokens: TokenDetail,
+    /// `full`: a row an iteration; `summary`: their sums are told in `summary.json` alone.
+    pub batches: BatchDetail,
 }
 
 /// The kind.
@@ -39,20 +50,25 @@ impl StageKind for Sim {
     type Config = Config;
     const NAME: &'static str = "sim";
     const ABOUT: &'static str = "serves a workload on a virtual machine timed by a profile";
-    const CODE: Code = Code { version: 1, modules: crate::kinds::codes::SIM };
+    const CODE: Code = Code { version: 2, modules: crate::kinds::codes::SIM };
 
     fn contract(config: &Config, _: &Wired) -> Result<Contract, Complaint> {
         config.scheduler.check().map_err(|(field, message)| Complaint::new(format!("scheduler.{field}"), message))?;
         Ok(Contract {
             inputs: vec![
                 Port::new("requests", "requests", "table `requests`: what arrives and when").by_meaning(meaning::TABLE),
-                Port::new("ops", "ops", "directory with table `ops`: times of the model's operations on the device"),
+                Port::new(
+                    "ops",
+                    "ops",
+                    "directory with table `ops`: times of the model's operations on the device; of several the mean",
+                )
+                .many(),
                 Port::new("model", "model", "the model's card, for its longest sequence").by_meaning(card::MEANING),
             ],
             outputs: vec![Port::new(
                 "run",
                 "run",
-                "directory: tables `requests`, `tokens`, `batches`, and `meta.json`",
+                "directory: tables `requests`, `tokens`, `batches`, `meta.json`, and the figures in `summary.json`",
             )],
             sort: Sort::Computed,
             ..Contract::default()
@@ -63,25 +79,63 @@ impl StageKind for Sim {
         let card = card::load(&io.input("model")?.path)?;
         let requests_at = io.input("requests")?.path.clone();
         let requests = read_requests(&requests_at)?;
-        let ops_at = io.input("ops")?.path.join(format!("{}.parquet", OPS.name));
-        let rows: Vec<ops::Row> = crate::tables::read(&ops_at)?;
+        let profiles: Vec<PathBuf> = io.many("ops").iter().map(|source| ops::file(&source.path)).collect();
+        let rows = ops::read_all(&profiles)?;
         let predictor = Predictor::new(&rows, config.outside).map_err(|e| {
-            StageError::new(format!("the profile `{}` cannot be used", ops_at.display()))
+            StageError::new(format!("the profile {} cannot be used", ops::listed(&profiles)))
                 .because(&e)
                 .help("measure it again; a profile is not mended by hand")
         })?;
+        let unmeasured = unmeasured(&rows);
         let directory = io.output("run")?;
-        let mut writer = RunWriter::create(&directory, TokenIds::MadeUp)?;
-        let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut writer)?;
+        let detail = Detail { tokens: config.tokens, batches: config.batches };
+        let writer = RunWriter::create(&directory, TokenIds::MadeUp)?.with_detail(detail);
+        let mut both = Both { tally: Tally::for_requests(requests.len()), writer };
+        let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut both)?;
+        let Both { tally, writer } = both;
+        let figures = Figures::of(&tally.requests, &tally.gaps, tally.iterations);
         io.metric("iterations", f64::from(simulated.served.batches), "");
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
+        meta.notes.extend(unmeasured);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
-        meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
+        let digests: Result<Vec<String>, StageError> = profiles.iter().map(|path| digest(path)).collect();
+        meta.ops = Some(Named { name: "ops".to_owned(), digest: digests?.join(" ") });
+        meta.hardware = io.many("ops").first().and_then(|source| profiled_on(&source.path));
         for note in &meta.notes {
             io.warn(note);
         }
-        Ok(writer.finish(&directory, &meta)?)
+        writer.finish(&directory, &meta)?;
+        figures.write(&directory.join(outcome::SUMMARY))
+    }
+}
+
+/// The writer gets what the tally has seen.
+struct Both {
+    tally: Tally,
+    writer: RunWriter,
+}
+
+impl Recorder for Both {
+    fn batch(&mut self, row: BatchRow, slices: &[Slice]) {
+        self.tally.batch(row, slices);
+        self.writer.batch(row, slices);
+    }
+
+    fn token(&mut self, row: TokenRow) {
+        self.tally.token(row);
+        self.writer.token(row);
+    }
+
+    fn request(&mut self, row: RequestRow) {
+        self.writer.request(row.clone());
+        self.tally.request(row);
+    }
+
+    fn stretch(&mut self, stretch: Stretch<'_>) {
+        let Stretch { rows, slices, produced, token_id } = stretch;
+        self.tally.stretch(Stretch { rows, slices, produced, token_id });
+        self.writer.stretch(Stretch { rows, slices, produced, token_id });
     }
 }
 
@@ -145,6 +199,11 @@ fn meta(config: &Config, card: &Card, simulated: &Simulated) -> RunMeta {
     }
     meta.notes.clone_from(&simulated.notes);
     meta
+}
+
+/// The hardware that the profile was taken on, where its `meta.json` says.
+fn profiled_on(directory: &std::path::Path) -> Option<Hardware> {
+    RunMeta::read(&directory.join("meta.json")).ok()?.hardware
 }
 
 fn digest(path: &std::path::Path) -> Result<String, StageError> {

@@ -40,15 +40,17 @@ impl Project {
         copy(&here.join("configs"), &project.at("configs"));
         copy(&here.join("models/tiny-qwen3"), &project.at("models/tiny-qwen3"));
         copy(&here.join("pipelines/quickstart.toml"), &project.at("pipelines/quickstart.toml"));
-        project.edit("pipelines/quickstart.toml", "requests = 48, rate_per_s = 3.0", "requests = 8, rate_per_s = 40.0");
-        project.edit("pipelines/quickstart.toml", "max_prompt_tokens = 256", "max_prompt_tokens = 64");
-        project.edit("pipelines/quickstart.toml", "max_output_tokens = 48", "max_output_tokens = 8");
-        let profile = "kind = \"profile\"\n";
-        let small = format!("{profile}config = {{ seconds = 0.1, grid = \"coarse\" }}\n");
-        project.edit("pipelines/quickstart.toml", profile, &small);
+        project.edit("pipelines/quickstart.toml", "requests = 64, rate_per_s = 5.0", "requests = 8, rate_per_s = 40.0");
+        let limits = "max_total_tokens = 72, max_prompt_tokens = 64, max_output_tokens = 8";
+        project.edit("pipelines/quickstart.toml", "max_total_tokens = 1024", limits);
+        let text = project.text("pipelines/quickstart.toml").replace("repeat = 3\n", "");
+        project.write("pipelines/quickstart.toml", text);
+        let small = "config = { seconds = 0.1, grid = \"coarse\" }";
+        project.edit("pipelines/quickstart.toml", "config = { seconds = 5.0 }", small);
         project.edit("configs/scheduler/cpu.toml", "max_batched_tokens = 64", "max_batched_tokens = 32");
         project.edit("configs/scheduler/cpu.toml", "max_sequences = 8", "max_sequences = 4");
         project.edit("configs/scheduler/cpu.toml", "kv_blocks = 512", "kv_blocks = 32");
+        project.edit("configs/scheduler/cpu.toml", "max_sequence_tokens = 1024\n", "");
         project
     }
 

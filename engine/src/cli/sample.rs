@@ -19,13 +19,14 @@ pub(super) fn pipeline() -> Pipeline {
     let stage = |name: &str, inputs: Vec<Wire>, origins: Vec<Origin>| Stage {
         name: name.to_owned(),
         kind,
-        config: serde_json::Value::Null,
-        origins,
+        config: serde_json::Value::Null.into(),
+        origins: origins.into(),
         contract: Contract {
             inputs: vec![Port::new("ops", "any", ""), Port::new("words", "any", "").many()],
             outputs: vec![Port::new("ops", "any", "")],
             ..Contract::default()
-        },
+        }
+        .into(),
         inputs,
         policy: Policy::default(),
     };
@@ -37,6 +38,7 @@ pub(super) fn pipeline() -> Pipeline {
     let origins =
         vec![origin("scheduler", "configs/scheduler/a.toml:1"), origin("scheduler.most", "configs/scheduler/a.toml:3")];
     Pipeline {
+        recalled: false,
         name: "demo".into(),
         file: PathBuf::from("pipelines/demo.toml"),
         root: PathBuf::from("/nowhere"),

@@ -89,9 +89,11 @@ fn made(out: &mut String, record: &Record, paint: Paint) {
 pub(super) fn resolved(stage: &Stage, paint: Paint) -> String {
     let mut out = format!("{}\n", paint.bold(&format!("[stage.{}]", stage.name)));
     let rows = flat(&stage.config);
-    let text: Vec<(String, &str)> = rows
+    let text: Vec<(String, String)> = rows
         .iter()
-        .map(|(field, value)| (format!("{field} = {value}"), origin(stage, field).unwrap_or("default")))
+        .map(|(field, value)| {
+            (format!("{field} = {value}"), origin(stage, field).unwrap_or_else(|| "default".to_owned()))
+        })
         .collect();
     let width = text.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0).min(60);
     for (text, place) in text {

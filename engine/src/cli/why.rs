@@ -80,8 +80,8 @@ fn place(stage: &Stage, difference: &Difference) -> Option<String> {
 }
 
 /// Where the value of `field`, or of the table or list that holds it, was written.
-pub(super) fn origin<'a>(stage: &'a Stage, field: &str) -> Option<&'a str> {
+pub(super) fn origin(stage: &Stage, field: &str) -> Option<String> {
     let covers = |origin: &str| field.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let best = stage.origins.iter().filter(|o| covers(&o.field)).max_by_key(|o| o.field.len())?;
-    Some(&best.place)
+    Some(best.place)
 }

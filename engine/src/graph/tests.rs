@@ -15,14 +15,15 @@ fn pipeline(stages: &[(&str, &[&str])]) -> Pipeline {
         Stage {
             name: (*name).to_owned(),
             kind: command::KIND,
-            config: serde_json::Value::Null,
-            origins: Vec::new(),
-            contract: Contract::default(),
+            config: serde_json::Value::Null.into(),
+            origins: Vec::new().into(),
+            contract: Contract::default().into(),
             inputs: vec![Wire { port: 0, from }],
             policy: Policy::default(),
         }
     };
     Pipeline {
+        recalled: false,
         name: String::new(),
         file: PathBuf::new(),
         root: PathBuf::new(),

@@ -12,7 +12,7 @@ fn sketch() -> Sketch {
 
 fn with(config: serde_json::Value) -> Sketch {
     let mut sketch = sketch();
-    sketch.pipeline.stages[0].config = config;
+    sketch.pipeline.stages[0].config = config.into();
     sketch
 }
 

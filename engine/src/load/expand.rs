@@ -278,7 +278,15 @@ impl<'a> Expansion<'a> {
             launcher: draft.policy.launcher.clone().unwrap_or_else(|| self.launcher.clone()),
         };
         let name = format!("{}{}", draft.name, self.axes.suffix(point));
-        let stage = Stage { name, kind, config: resolved.config, origins, contract: resolved.contract, inputs, policy };
+        let stage = Stage {
+            name,
+            kind,
+            config: resolved.config.into(),
+            origins: origins.into(),
+            contract: resolved.contract.into(),
+            inputs,
+            policy,
+        };
         whole.then_some(stage)
     }
 }

@@ -22,7 +22,7 @@ fn filled(root: &Path) -> Memory {
     let mut memory = Memory::open(root);
     memory.keep(Path::new("/a/file"), &STAMP, Digest([1; 32]));
     memory.keep_meaning(Digest([1; 32]), "json/1", Digest([2; 32]));
-    memory.remember("pipeline", "stage", last(3), "kind\ttoy\n");
+    memory.remember("pipeline", "stage", &last(3), "kind\ttoy\n");
     memory.flush().unwrap();
     memory
 }
@@ -30,7 +30,7 @@ fn filled(root: &Path) -> Memory {
 fn assert_whole(memory: &Memory) {
     assert_eq!(memory.recall(Path::new("/a/file"), &STAMP), Some(Digest([1; 32])));
     assert_eq!(memory.meaning(Digest([1; 32]), "json/1"), Some(Digest([2; 32])));
-    assert_eq!(memory.last("pipeline", "stage"), Some(&last(3)));
+    assert_eq!(memory.last("pipeline", "stage"), Some(last(3)));
     assert_eq!(memory.text("pipeline", "stage").as_deref(), Some("kind\ttoy\n"));
 }
 
@@ -81,7 +81,7 @@ fn a_torn_tail_loses_no_more_than_itself() {
     let path = root.path().join(".pipe/memory");
     let whole = std::fs::read(&path).unwrap();
     let mut memory = Memory::open(root.path());
-    memory.remember("pipeline", "other", last(4), "kind\tother\n");
+    memory.remember("pipeline", "other", &last(4), "kind\tother\n");
     memory.flush().unwrap();
     let more = std::fs::read(&path).unwrap();
     for length in whole.len()..more.len() {
@@ -90,7 +90,7 @@ fn a_torn_tail_loses_no_more_than_itself() {
         assert_whole(&memory);
         assert_eq!(memory.last("pipeline", "other"), None, "{length} bytes");
         // The next write heals the log.
-        memory.remember("pipeline", "third", last(5), "");
+        memory.remember("pipeline", "third", &last(5), "");
         memory.flush().unwrap();
         let memory = Memory::open(root.path());
         assert_whole(&memory);
@@ -111,7 +111,7 @@ fn any_flipped_bit_ends_the_reading_and_is_never_believed() {
         let memory = Memory::open(root.path());
         let recalled = memory.recall(Path::new("/a/file"), &STAMP);
         assert!(recalled.is_none() || recalled == Some(Digest([1; 32])), "byte {at}");
-        assert!(memory.last("pipeline", "stage").is_none_or(|l| l == &last(3)), "byte {at}");
+        assert!(memory.last("pipeline", "stage").is_none_or(|l| l == last(3)), "byte {at}");
     }
 }
 
@@ -121,19 +121,19 @@ fn a_log_that_is_mostly_void_is_made_anew_and_keeps_what_counts() {
     let mut memory = filled(root.path());
     let text = "config.word\tx\n".repeat(200);
     for n in 0..2000 {
-        memory.remember("pipeline", "busy", last((n % 250) as u8), &text);
+        memory.remember("pipeline", "busy", &last((n % 250) as u8), &text);
         if n % 100 == 0 {
             memory.flush().unwrap();
         }
     }
-    memory.remember("pipeline", "busy", last(9), "the last\n");
+    memory.remember("pipeline", "busy", &last(9), "the last\n");
     memory.flush().unwrap();
     let length = std::fs::metadata(root.path().join(".pipe/memory")).unwrap().len();
     assert!(length < 2 * SMALL_BYTES, "{length} bytes");
     assert_whole(&memory);
     let memory = Memory::open(root.path());
     assert_whole(&memory);
-    assert_eq!(memory.last("pipeline", "busy"), Some(&last(9)));
+    assert_eq!(memory.last("pipeline", "busy"), Some(last(9)));
     assert_eq!(memory.text("pipeline", "busy").as_deref(), Some("the last\n"));
 }
 
@@ -141,8 +141,8 @@ fn a_log_that_is_mostly_void_is_made_anew_and_keeps_what_counts() {
 fn two_engines_that_append_in_turn_both_find_their_texts() {
     let root = tempfile::tempdir().unwrap();
     let (mut a, mut b) = (filled(root.path()), Memory::open(root.path()));
-    a.remember("pipeline", "a", last(1), "of a\n");
-    b.remember("pipeline", "b", last(2), "of b, and longer\n");
+    a.remember("pipeline", "a", &last(1), "of a\n");
+    b.remember("pipeline", "b", &last(2), "of b, and longer\n");
     b.flush().unwrap();
     a.flush().unwrap();
     assert_eq!(a.text("pipeline", "a").as_deref(), Some("of a\n"));
@@ -161,4 +161,28 @@ fn paths_of_any_bytes_are_remembered() {
     memory.keep(path, &STAMP, Digest([1; 32]));
     memory.flush().unwrap();
     assert_eq!(Memory::open(root.path()).recall(path, &STAMP), Some(Digest([1; 32])));
+}
+
+#[test]
+fn a_project_that_was_moved_remembers_its_files() {
+    let root = tempfile::tempdir().unwrap();
+    let (old, new) = (root.path().join("old"), root.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    let mut memory = Memory::open(&old);
+    memory.keep(&old.join("data/file"), &STAMP, Digest([1; 32]));
+    memory.flush().unwrap();
+    std::fs::rename(&old, &new).unwrap();
+    assert_eq!(Memory::open(&new).recall(&new.join("data/file"), &STAMP), Some(Digest([1; 32])));
+    assert_eq!(Memory::open(&new).recall(&old.join("data/file"), &STAMP), None);
+}
+
+#[test]
+fn a_log_of_another_version_is_not_read_and_gives_way() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join(".pipe")).unwrap();
+    for other in [&b"\x10\0\0\0\x02abcdefg"[..], b"pipe memory 3\nanything", b"p"] {
+        std::fs::write(root.path().join(".pipe/memory"), other).unwrap();
+        assert_whole(&filled(root.path()));
+        assert_whole(&Memory::open(root.path()));
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::look::has_all_ports;
 use super::work::Bad;
-use super::{Halt, OnFailure, Run, State};
+use super::{Halt, OnFailure, Run, State, card};
 use crate::event::Event;
 use crate::kind::StageError;
 use crate::memory::Last;
@@ -32,7 +32,7 @@ impl Run<'_, '_, '_> {
             from: from.clone(),
             gate: record.gate.clone(),
         };
-        self.memory.remember(&self.request.pipeline.name, &spec.name, last, &record.text);
+        self.memory.remember(&self.request.pipeline.name, &spec.name, &last, &record.text);
         self.changed = true;
         if let Err(e) = self.results.place(spec, record) {
             self.warn(stage, format!("cannot put its outputs in `results/`: {e}"));
@@ -48,11 +48,17 @@ impl Run<'_, '_, '_> {
                 Event::StageDone { stage: spec.name.clone(), usage: record.usage, outputs }
             }
         });
+        if state == State::Done
+            && let Some(by) = record.circumstances.get(card::DISTURBED).and_then(|by| by.as_str())
+        {
+            let message = format!("the measurement was disturbed by {by}; it is kept, and its record says so");
+            self.warn(stage, message);
+        }
         self.concluded(stage, state, record.gate.as_deref());
     }
 
     pub(super) fn hit_from_memory(&mut self, stage: u32) {
-        let last = self.last(stage).expect("it is remembered").clone();
+        let last = self.last(stage).expect("it is remembered");
         self.nodes[stage as usize].outputs = last.outputs;
         let name = self.stage(stage).name.clone();
         self.emit(&Event::StageHit { stage: name, saved_ns: last.wall_ns, from: last.from });
@@ -66,6 +72,11 @@ impl Run<'_, '_, '_> {
             self.emit(&Event::GateFailed { stage: self.stage(stage).name.clone(), message: message.to_owned() });
         }
         self.set(stage, state);
+        self.wake_twins(stage);
+    }
+
+    /// A stage is no longer at its key: those that waited for the same look again.
+    pub(super) fn leave_work(&mut self, stage: u32) {
         self.wake_twins(stage);
     }
 
@@ -84,6 +95,22 @@ impl Run<'_, '_, '_> {
             let because = "the run was stopped".to_owned();
             self.emit(&Event::StageSkipped { stage: self.stage(stage).name.clone(), because });
             return self.set(stage, State::Skipped);
+        }
+        if bad.disturbed && self.halt != Halt::Not {
+            let because = "the run was stopped before its measurement was taken again".to_owned();
+            self.emit(&Event::StageSkipped { stage: self.stage(stage).name.clone(), because });
+            return self.set(stage, State::Skipped);
+        }
+        if bad.disturbed {
+            let node = &mut self.nodes[stage as usize];
+            node.disturbed += 1;
+            node.patient_until = None;
+            // What was thrown away is no failed try.
+            node.tries = node.tries.saturating_sub(1);
+            let count = format!("{} of {}", node.disturbed, self.request.gpu.retries);
+            self.warn(stage, format!("{}; it is taken again ({count})", bad.error));
+            self.set(stage, State::Queued);
+            return self.ask_again(stage);
         }
         let spec = self.stage(stage);
         let another = bad.adopted || self.nodes[stage as usize].tries <= spec.policy.retries;
@@ -116,6 +143,6 @@ impl Run<'_, '_, '_> {
 impl Bad {
     /// A stage of which nothing was begun.
     pub(super) fn before(error: StageError) -> Bad {
-        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false }
+        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false, disturbed: false }
     }
 }

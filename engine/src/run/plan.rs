@@ -105,7 +105,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, RunError> {
                     let key = named.key;
                     let again = request.again.contains(&stage.name);
                     let purpose = if again { Purpose::Another } else { Purpose::Answer };
-                    let remembered = last.filter(|last| {
+                    let remembered = last.as_ref().filter(|last| {
                         last.key == key
                             && last.store == request.store.directory()
                             && results.are_in_place(stage, &last.outputs, &memory)

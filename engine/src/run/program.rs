@@ -1,15 +1,14 @@
 //! `command` stages: which tools enter the key, and what is run in the end.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
 
 use crate::attempt::Place;
-use crate::command::{self, Command, Given, Identity};
+use crate::command::{self, Command, Given};
 use crate::digest;
 use crate::graph::Stage;
 use crate::key::Tool;
-use crate::kind::{Port, StageError};
+use crate::kind::{Identity, Port, StageError};
 use crate::launch::Work;
 use crate::memory::Memory;
 
@@ -19,51 +18,36 @@ const LONGEST_ANSWER: usize = 4096;
 /// Identities of programs that were asked for, each once in a run.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
-    known: HashMap<(Vec<String>, bool), Tool>,
+    known: HashMap<Identity, Tool>,
 }
 
 impl Programs {
-    /// The tools of `stage` as they enter its key; none for a kind.
+    /// The tools of `stage` as they enter its key.
     pub(super) fn tools(&mut self, stage: &Stage, memory: &Memory) -> Result<Vec<Tool>, StageError> {
-        let Some(command) = read(stage)? else { return Ok(Vec::new()) };
-        command.identities().into_iter().map(|identity| self.tool(identity, memory)).collect()
+        stage.contract.tools.iter().map(|identity| self.tool(identity, memory)).collect()
     }
 
-    fn tool(&mut self, identity: Identity, memory: &Memory) -> Result<Tool, StageError> {
-        let name = match &identity {
-            Identity::Executable(word) => (vec![word.clone()], false),
-            Identity::Probe(words) => (words.clone(), true),
-        };
-        if let Some(tool) = self.known.get(&name) {
+    fn tool(&mut self, identity: &Identity, memory: &Memory) -> Result<Tool, StageError> {
+        if let Some(tool) = self.known.get(identity) {
             return Ok(tool.clone());
         }
         let tool = match identity {
             Identity::Executable(word) => executable(word, memory)?,
-            Identity::Probe(words) => probe(&words)?,
+            Identity::Probe(words) => probe(words)?,
         };
-        self.known.insert(name, tool.clone());
+        self.known.insert(identity.clone(), tool.clone());
         Ok(tool)
     }
 }
 
 /// The bytes of the program that `word` names.
-fn executable(word: String, memory: &Memory) -> Result<Tool, StageError> {
-    let path = find(&word).ok_or_else(|| {
+fn executable(word: &str, memory: &Memory) -> Result<Tool, StageError> {
+    let path = crate::launch::find(word).ok_or_else(|| {
         StageError::new(format!("there is no program `{word}`")).help("install it, or see that it is in `PATH`")
     })?;
     let content = digest::content(&path, memory)
         .map_err(|e| StageError::new(format!("cannot read the program `{word}`")).because(&e))?;
-    Ok(Tool::Executable(word, content.digest))
-}
-
-/// Where a word leads: itself if it is a path, else the first executable of that name in `PATH`.
-fn find(word: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-    if word.contains('/') {
-        return Some(PathBuf::from(word)).filter(runs);
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(word)).find(runs)
+    Ok(Tool::Executable(word.to_owned(), content.digest))
 }
 
 /// What a program says of itself.
@@ -93,7 +77,7 @@ fn read(stage: &Stage) -> Result<Option<Command>, StageError> {
     if !is_command(stage) {
         return Ok(None);
     }
-    let read = serde::Deserialize::deserialize(&stage.config);
+    let read = serde::Deserialize::deserialize(&*stage.config);
     read.map(Some).map_err(|e: serde_json::Error| StageError::new("cannot read the command back").because(&e))
 }
 

@@ -23,14 +23,13 @@ pub(super) fn on_card(config: &Config, io: &mut Io, card: &Card, requests: &[Req
     io.progress(1, 3, "warming up");
     let warmup_ns = warm_up(&mut backend, config, requests).map_err(failed)?;
     io.progress(2, 3, "serving");
-    backend.restart();
-    let run = served(config, requests, &mut backend)?;
+    let runs = served(config, requests, &mut backend, CudaBackend::restart)?;
     io.progress(3, 3, "writing");
     let mut meta = meta(config, io, card)?;
     meta.hardware = Some(open::machine(backend.engine().device()).map_err(failed)?);
     meta.facts.insert("warmup_ns".to_owned(), warmup_ns.into());
     meta.facts.insert("weights".to_owned(), about.into());
-    write(io, requests, run, meta)
+    write(io, requests, runs, meta)
 }
 
 /// Runs the shapes that will come, over and over for as long as asked and at least twice; the time it took, ns.

@@ -136,3 +136,20 @@ fn what_does_not_fit_or_cannot_be_computed_is_refused_before_the_clock_starts() 
         "request 0 cannot be computed: it is 513 tokens long, the model `tiny` knows 512 positions"
     );
 }
+
+#[test]
+fn a_real_run_under_orca_prefills_whole_prompts_and_serves_everybody() {
+    let scheduler = Knobs {
+        policy: crate::infer::schedule::Policy::Orca,
+        max_sequence_tokens: Some(48),
+        max_batched_tokens: 16,
+        max_sequences: 4,
+        block_tokens: 4,
+        kv_blocks: 64,
+        ..Knobs::default()
+    };
+    let (run, _) = benched(&Config { scheduler, warmup_s: 0.0, ..Config::default() });
+    assert!(run.requests.iter().all(|r| r.produced_tokens == r.output_tokens), "{:?}", run.requests);
+    let first = &run.batches[0];
+    assert_eq!((&first.seqs[..2], &first.tokens[..2]), (&[0u32, 1][..], &[20u32, 33][..]), "no chunk of 16 tokens");
+}

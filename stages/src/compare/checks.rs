@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::attribution::duration;
 use super::side::Side;
+use super::summary;
 use super::verdict::{Check, Knob, Outcome};
 use crate::model::card::Card;
-use crate::tables::run::{BatchRow, RequestRow};
+use crate::tables::run::{BatchRow, RequestRow, pace};
 
 /// Asks every question of the prediction and all measurements.
 pub fn all(predicted: &Side, measured: &[Side], knobs: &[Knob]) -> Vec<Check> {
@@ -297,6 +299,20 @@ pub fn card(card: &Card, predicted: &Side, measured: &[Side]) -> Check {
         None if sides().next().is_none() => check("card", true, Outcome::Unknown, "no side names its card"),
         None => check("card", true, Outcome::Same, format!("`{}`, {}", card.name, short(&digest))),
     }
+}
+
+/// How fast the processor itself was in the measurements, against the profile; said, and nothing corrected by it.
+pub fn pace(profiled_ns: f64, measured: &[Side]) -> Option<String> {
+    let paces: Vec<f64> = measured.iter().map(|side| pace::of(&side.meta.facts)).collect::<Option<_>>()?;
+    let measured_ns = paces.iter().sum::<f64>() / paces.len().max(1) as f64;
+    let share = measured_ns / profiled_ns - 1.0;
+    Some(format!(
+        "a fixed loop in the processor's registers took {} around the profile and {} around the measurement ({}): \
+         a difference is the machine's; no figure is corrected for it",
+        duration(profiled_ns),
+        duration(measured_ns),
+        summary::error_text(Some(share))
+    ))
 }
 
 fn short(digest: &str) -> &str {

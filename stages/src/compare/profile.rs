@@ -1,5 +1,7 @@
 //! The profile as the comparison uses it: it forecasts measured batches, and says on which requests it was fitted.
 
+use std::path::PathBuf;
+
 use engine::exec::Source;
 use engine::kind::StageError;
 
@@ -7,27 +9,38 @@ use super::replay::Forecast;
 use crate::infer::machine::Predict;
 use crate::infer::serve::{Batch, Slice};
 use crate::predict::{Outside, Predictor};
-use crate::tables::{self, OPS, ops};
+use crate::tables::ops;
+use crate::tables::run::{META, RunMeta, pace};
 
 /// A profile at work.
 #[derive(Debug)]
 pub struct Profile {
     predictor: Predictor,
     fitted_on: String,
+    /// The processor's pace while it was taken, ns, where the profile tells it.
+    pace: Option<f64>,
     batch: Batch,
     forecasts: u64,
 }
 
 impl Profile {
-    /// Reads the directory of a profile: `ops.parquet`, and `meta.json` where there is one.
+    /// Reads the directories of a profile's repeats: `ops.parquet`, and `meta.json` where there is one. `None` where
+    /// there is no profile.
     ///
     /// # Errors
-    /// When the table cannot be read, or no prediction can rest on it.
-    pub fn read(source: &Source) -> Result<Profile, StageError> {
-        let path = source.path.join(format!("{}.parquet", OPS.name));
-        let rows: Vec<ops::Row> = tables::read(&path)?;
-        Profile::new(&rows, fitted_on(source))
-            .map_err(|e| StageError::new(format!("the profile `{}` cannot be used: {}", path.display(), e.message)))
+    /// When a table cannot be read, or no prediction can rest on them.
+    pub fn read(sources: &[Source]) -> Result<Option<Profile>, StageError> {
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let paths: Vec<PathBuf> = sources.iter().map(|source| ops::file(&source.path)).collect();
+        let fitted = sources.iter().map(fitted_on).find(|digest| !digest.is_empty()).unwrap_or_default();
+        let mut profile = Profile::new(&ops::read_all(&paths)?, fitted).map_err(|e| {
+            StageError::new(format!("the profile {} cannot be used: {}", ops::listed(&paths), e.message))
+        })?;
+        let paces: Option<Vec<f64>> = sources.iter().map(|source| pace::of(&meta(source)?.facts)).collect();
+        profile.pace = paces.map(|paces| paces.iter().sum::<f64>() / paces.len() as f64);
+        Ok(Some(profile))
     }
 
     /// From rows. `fitted_on` is the digest of the requests that it was fitted on; empty where there were none.
@@ -38,12 +51,17 @@ impl Profile {
         // A measured batch a little beyond the grid must not cost the whole attribution: it is counted instead.
         let predictor =
             Predictor::new(rows, Outside::Extrapolate).map_err(|e| StageError::new(e.to_string()).because(&e))?;
-        Ok(Profile { predictor, fitted_on, batch: Batch::default(), forecasts: 0 })
+        Ok(Profile { predictor, fitted_on, pace: None, batch: Batch::default(), forecasts: 0 })
     }
 
     /// The digest of the requests that it was fitted on; empty where there were none.
     pub fn fitted_on(&self) -> &str {
         &self.fitted_on
+    }
+
+    /// How long a fixed loop of the processor took while it was taken, ns ([`pace`]), where that is known.
+    pub fn pace(&self) -> Option<f64> {
+        self.pace
     }
 
     /// What it says of one iteration.
@@ -79,12 +97,12 @@ impl Profile {
 
 /// `requests.digest` of the profile's meta, where it names any.
 fn fitted_on(source: &Source) -> String {
-    let digest = || {
-        let text = std::fs::read(source.path.join("meta.json")).ok()?;
-        let meta: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        Some(meta.pointer("/requests/digest")?.as_str()?.to_owned())
-    };
-    digest().unwrap_or_default()
+    meta(source).map(|meta| meta.requests.digest).unwrap_or_default()
+}
+
+/// The profile's meta, where there is one that can be read.
+fn meta(source: &Source) -> Option<RunMeta> {
+    RunMeta::read(&source.path.join(META)).ok()
 }
 
 #[cfg(test)]

@@ -39,6 +39,18 @@ pub fn read(path: &Path, label: &str) -> Result<Side, StageError> {
     Ok(side)
 }
 
+/// Reads the run at `path`, or its repeats where it holds directories numbered from 0: each a side of its own.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_repeats(path: &Path, label: &str) -> Result<Vec<Side>, StageError> {
+    if !path.join("0").is_dir() {
+        return Ok(vec![read(path, label)?]);
+    }
+    let places = (0..).map(|n: u32| (n, path.join(n.to_string()))).take_while(|(_, place)| place.is_dir());
+    places.map(|(n, place)| read(&place, &format!("{label}[{n}]"))).collect()
+}
+
 /// A format and the file that tells it.
 struct Place {
     format: Format,

@@ -16,6 +16,7 @@ use crate::model::probe::{Operation, Probe, Unobserved};
 use crate::model::sample;
 
 pub mod memory;
+pub mod pace;
 pub mod rehearsal;
 
 /// Waits up to this long are spent spinning. A thread that slept comes back late, to cold caches and perhaps to another

@@ -24,6 +24,7 @@ use super::serve::Batch;
 
 pub use knobs::{Knobs, Policy};
 pub use state::{Census, Law, Limits, Sequence};
+pub use steady::Repeats;
 
 use state::State;
 use steady::Steady;
@@ -123,11 +124,13 @@ impl Scheduler {
         Scheduler { state: State::new(limits, tabled), former: Former::of(policy), steady: Steady::default() }
     }
 
-    /// Takes a request into the queue, behind those of its priority.
+    /// Takes a request into the queue, behind those of its priority. The keys and values of its first `brought` tokens
+    /// come with it (from another machine); they still need blocks, and are lost with these. Only policies that chunk
+    /// prefills take any.
     ///
     /// # Errors
     /// [`Refused`] when it could never run to its end, however empty the pool.
-    pub fn admit(&mut self, request: &Request) -> Result<(), Refused> {
+    pub fn admit(&mut self, request: &Request, brought: u32) -> Result<(), Refused> {
         self.state.check_fits(request.prompt_tokens, request.output_tokens)?;
         self.steady.disarm();
         self.state.enqueue(
@@ -138,6 +141,7 @@ impl Scheduler {
             request.priority,
             &request.prompt,
         );
+        self.state.bring(request.id, brought);
         Ok(())
     }
 
@@ -179,6 +183,17 @@ impl Scheduler {
             let formed = self.state.census();
             self.steady.arm(&self.state, &formed, batch);
         }
+    }
+
+    /// How often the batch that [`Scheduler::finish`] got last will surely be formed again, each time with every context
+    /// one longer, as long as nobody is admitted; none of these repetitions completes anybody.
+    pub fn repeats(&mut self) -> Option<Repeats<'_>> {
+        self.steady.repeats(&self.state)
+    }
+
+    /// Forms and books `count` of those repetitions at once, as many as [`Scheduler::repeats`] said at most.
+    pub fn repeat(&mut self, count: u32) {
+        self.steady.repeat(&mut self.state, count);
     }
 
     /// The KV blocks of a sequence in order; empty where blocks are only counted.

@@ -8,6 +8,7 @@
 //! the schedule is booked when it is handed over, its tokens when it is collected; nothing idles while a request that
 //! fits waits; at the end every token is accounted for and no block is held.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::blocks::Tabled;
@@ -19,6 +20,9 @@ use super::schedule::{Census, Knobs, Scheduler};
 use super::time::Nanos;
 
 pub use super::batch::{Batch, Slice};
+
+mod offered;
+mod stretch;
 
 /// What a backend may ask of the sequences in a batch.
 pub trait Sequences {
@@ -62,6 +66,51 @@ pub trait Backend {
     /// # Errors
     /// When the device failed.
     fn collect(&mut self, tokens: &mut Vec<u32>) -> Result<Timing, Self::Error>;
+    /// Goes through iterations of the decodes in `batch`, the first with every context one longer than there, each
+    /// later one with every context one longer again: at most `most`, and none begins at `until` or later. Appends what
+    /// `submit` and `collect` would have told to `laps`; leaves `batch` anyhow. Nothing is in flight.
+    ///
+    /// Only a virtual machine can: others do nothing, and are handed one iteration at a time.
+    ///
+    /// # Errors
+    /// When an iteration fails; those before it stand in `laps`.
+    fn repeat(&mut self, batch: &mut Batch, most: u32, until: Nanos, laps: &mut Vec<Lap>) -> Result<(), Self::Error> {
+        let _ = (batch, most, until, laps);
+        Ok(())
+    }
+}
+
+impl<B: Backend> Backend for &mut B {
+    type Error = B::Error;
+
+    fn now(&self) -> Nanos {
+        (**self).now()
+    }
+
+    fn wait_until(&mut self, t: Nanos) {
+        (**self).wait_until(t);
+    }
+
+    fn submit(&mut self, batch: &Batch, sequences: &dyn Sequences) -> Result<(), Self::Error> {
+        (**self).submit(batch, sequences)
+    }
+
+    fn collect(&mut self, tokens: &mut Vec<u32>) -> Result<Timing, Self::Error> {
+        (**self).collect(tokens)
+    }
+
+    fn repeat(&mut self, batch: &mut Batch, most: u32, until: Nanos, laps: &mut Vec<Lap>) -> Result<(), Self::Error> {
+        (**self).repeat(batch, most, until, laps)
+    }
+}
+
+/// An iteration that [`Backend::repeat`] went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lap {
+    /// The backend's time before it was handed over.
+    pub scheduled: Nanos,
+    /// Where its time went.
+    pub timing: Timing,
 }
 
 /// What came of a run, beside its records.
@@ -144,29 +193,12 @@ pub fn serve<B: Backend, R: Recorder>(
     recorder: &mut R,
 ) -> Result<Served, ServeError<B::Error>> {
     check_requests(requests)?;
-    let mut serving = Serving {
-        requests,
-        scheduler: Scheduler::new(knobs, tabled),
-        ledger: Ledger::of(requests),
-        progress: vec![Progress::default(); requests.len()],
-        completions: Vec::with_capacity(requests.len()),
-        refusals: Vec::new(),
-        flights: VecDeque::with_capacity(2),
-        spare: Vec::with_capacity(2),
-        ids: Vec::new(),
-        complete: Vec::new(),
-        arrived: 0,
-        idle_until: Nanos::default(),
-        served: Served::default(),
-        backend,
-        recorder,
-    };
-    serving.run(if knobs.pipelined { 2 } else { 1 })?;
-    serving.close();
-    Ok(serving.served)
+    let mut serving = Serving::new(Cow::Borrowed(requests), knobs, tabled, backend, recorder);
+    while serving.step(Nanos(u64::MAX))? == Step::Went {}
+    Ok(serving.close().0)
 }
 
-fn check_requests<E>(requests: &[Request]) -> Result<(), ServeError<E>> {
+pub(super) fn check_requests<E>(requests: &[Request]) -> Result<(), ServeError<E>> {
     let mut before = Nanos::default();
     for (row, request) in requests.iter().enumerate() {
         let fault = if request.id as usize != row {
@@ -202,24 +234,58 @@ struct Progress {
     produced: u32,
 }
 
-struct Serving<'a, B, R> {
-    requests: &'a [Request],
+/// What a step of the loop came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something was done; there may be more.
+    Went,
+    /// Nothing is left to do now.
+    Idle,
+}
+
+/// A loop that is under way: over a given workload ([`serve`]), or over what it is offered (a replica of a fleet).
+pub(super) struct Serving<'a, B, R> {
+    requests: Cow<'a, [Request]>,
+    /// Tokens whose keys and values came with a request that was offered; shorter where none did.
+    brought: Vec<u32>,
+    depth: usize,
     scheduler: Scheduler,
     ledger: Ledger,
     progress: Vec<Progress>,
     /// In order of time.
     completions: Vec<Nanos>,
+    /// Whose completions they are.
+    completed: Vec<u32>,
     /// In order of id.
     refusals: Vec<(u32, String)>,
     flights: VecDeque<Flight>,
     spare: Vec<Batch>,
     ids: Vec<u32>,
     complete: Vec<u32>,
+    scratch: stretch::Scratch,
     arrived: usize,
     idle_until: Nanos,
     served: Served,
-    backend: &'a mut B,
-    recorder: &'a mut R,
+    backend: B,
+    recorder: R,
+}
+
+/// `since` is the end of the iteration before, or the arrival that ended an idle wait.
+fn row(batch_id: u32, scheduled: Nanos, timing: Timing, since: Nanos, census: &Census) -> BatchRow {
+    BatchRow {
+        batch_id,
+        scheduled,
+        start: timing.start,
+        end: timing.end,
+        device: timing.device,
+        host: timing.start.since(since),
+        prefill_tokens: census.prefill_tokens,
+        decode_tokens: census.decode_tokens,
+        kv_blocks_used: census.kv_blocks_used,
+        running: census.running,
+        waiting: census.waiting,
+        preempted: census.preempted,
+    }
 }
 
 /// What the backend sees of the sequences of the batch it is given.
@@ -239,31 +305,72 @@ impl Sequences for View<'_> {
     }
 }
 
-impl<B: Backend, R: Recorder> Serving<'_, B, R> {
-    fn run(&mut self, depth: usize) -> Result<(), ServeError<B::Error>> {
-        loop {
-            self.take_arrivals();
-            while self.flights.len() < depth && self.launch()? {
-                self.take_arrivals();
-            }
-            if !self.flights.is_empty() {
-                self.land()?;
-            } else if !self.scheduler.is_idle() {
-                return Err(ServeError::Stuck(self.scheduler.explain()));
-            } else if let Some(next) = self.requests.get(self.arrived) {
-                self.idle_until = next.arrival;
-                self.backend.wait_until(next.arrival);
-            } else {
-                return Ok(());
-            }
+impl<'a, B: Backend, R: Recorder> Serving<'a, B, R> {
+    /// A loop at the start; `knobs` have been checked.
+    pub(super) fn new(
+        requests: Cow<'a, [Request]>,
+        knobs: &Knobs,
+        tabled: Tabled,
+        backend: B,
+        recorder: R,
+    ) -> Serving<'a, B, R> {
+        // Nobody reads the ids of a machine that takes one iteration at a time and keeps no tables.
+        let ledger = match tabled {
+            Tabled::Counted if !knobs.pipelined => Ledger::default(),
+            _ => Ledger::of(&requests),
+        };
+        Serving {
+            brought: Vec::new(),
+            depth: if knobs.pipelined { 2 } else { 1 },
+            scheduler: Scheduler::new(knobs, tabled),
+            ledger,
+            progress: vec![Progress::default(); requests.len()],
+            completions: Vec::with_capacity(requests.len()),
+            completed: Vec::with_capacity(requests.len()),
+            refusals: Vec::new(),
+            flights: VecDeque::with_capacity(2),
+            spare: Vec::with_capacity(2),
+            ids: Vec::new(),
+            complete: Vec::new(),
+            scratch: stretch::Scratch::default(),
+            arrived: 0,
+            idle_until: Nanos::default(),
+            served: Served::default(),
+            requests,
+            backend,
+            recorder,
         }
+    }
+
+    /// One turn of the loop: an iteration or a stretch of them, none of which begins at `until` or later, or an idle
+    /// wait.
+    pub(super) fn step(&mut self, until: Nanos) -> Result<Step, ServeError<B::Error>> {
+        self.take_arrivals();
+        if self.depth == 1 && self.stretch(until)? {
+            return Ok(Step::Went);
+        }
+        while self.flights.len() < self.depth && self.backend.now() < until && self.launch()? {
+            self.take_arrivals();
+        }
+        if !self.flights.is_empty() {
+            self.land()?;
+        } else if !self.scheduler.is_idle() {
+            return Err(ServeError::Stuck(self.scheduler.explain()));
+        } else if let Some(next) = self.requests.get(self.arrived) {
+            self.idle_until = next.arrival;
+            self.backend.wait_until(next.arrival);
+        } else {
+            return Ok(Step::Idle);
+        }
+        Ok(Step::Went)
     }
 
     fn take_arrivals(&mut self) {
         let now = self.backend.now();
         while let Some(request) = self.requests.get(self.arrived).filter(|r| r.arrival <= now) {
+            let brought = self.brought.get(self.arrived).copied().unwrap_or(0);
             self.arrived += 1;
-            if let Err(refused) = self.scheduler.admit(request) {
+            if let Err(refused) = self.scheduler.admit(request, brought) {
                 self.refusals.push((request.id, refused.reason));
             }
         }
@@ -304,20 +411,7 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
             return Err(ServeError::Tokens { batch_id, expected, got: self.ids.len() });
         }
         let Flight { batch, census, scheduled, idle_until } = flight;
-        let row = BatchRow {
-            batch_id,
-            scheduled,
-            start: timing.start,
-            end: timing.end,
-            device: timing.device,
-            host: timing.start.since(self.served.end.max(idle_until)),
-            prefill_tokens: census.prefill_tokens,
-            decode_tokens: census.decode_tokens,
-            kv_blocks_used: census.kv_blocks_used,
-            running: census.running,
-            waiting: census.waiting,
-            preempted: census.preempted,
-        };
+        let row = row(batch_id, scheduled, timing, self.served.end.max(idle_until), &census);
         self.recorder.batch(row, &batch.slices);
         self.record_tokens(batch_id, &batch, timing);
         self.served.batches += 1;
@@ -341,6 +435,7 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
             if progress.produced == self.requests[slice.seq as usize].output_tokens {
                 progress.completion = Some(timing.end);
                 self.completions.push(timing.end);
+                self.completed.push(slice.seq);
                 self.served.completed += 1;
             }
             self.ledger.push(slice.seq, token_id);
@@ -350,7 +445,7 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
     }
 
     /// Writes the requests' rows and holds the run against its laws.
-    fn close(&mut self) {
+    pub(super) fn close(mut self) -> (Served, R) {
         let mut refusals = std::mem::take(&mut self.refusals).into_iter().peekable();
         let mut spans = Vec::with_capacity(self.requests.len());
         let mut tokens = 0;
@@ -385,6 +480,7 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
         assert_eq!(tokens, self.served.tokens, "tokens asked for and tokens produced");
         assert_eq!(self.scheduler.blocks_used(), 0, "blocks held at the end");
         laws::assert_little(&spans, &self.completions);
+        (self.served, self.recorder)
     }
 }
 

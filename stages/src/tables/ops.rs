@@ -1,6 +1,8 @@
 //! Rows of [`OPS`]: what `profile` measures and `predict` reads.
 
-use super::{Cells, OPS, Record, Slots, Table};
+use std::path::{Path, PathBuf};
+
+use super::{Cells, OPS, Record, Slots, Table, TableError, read};
 
 /// A measured point of an operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,4 +59,27 @@ impl Record for Row {
             p90_ns: cells.f64(),
         }
     }
+}
+
+/// Where a profile's directory holds its table.
+pub fn file(directory: &Path) -> PathBuf {
+    directory.join(format!("{}.parquet", OPS.name))
+}
+
+/// The rows of several profiles, one after the other.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Row>, TableError> {
+    let mut rows = Vec::new();
+    for path in paths {
+        rows.append(&mut read(path)?);
+    }
+    Ok(rows)
+}
+
+/// Their names for a message.
+pub fn listed(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    names.join(", ")
 }

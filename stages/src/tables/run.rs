@@ -7,10 +7,11 @@ use crate::infer::time::Nanos;
 use super::{BATCHES, Cells, RUN_REQUESTS, Record, Slots, TOKENS, Table, TableError};
 
 mod meta;
+pub mod pace;
 mod stream;
 
 pub use meta::{Hardware, Named, RunMeta};
-pub use stream::{RunWriter, TokenIds};
+pub use stream::{BatchDetail, Detail, RunWriter, TokenDetail, TokenIds};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

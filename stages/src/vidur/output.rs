@@ -93,13 +93,16 @@ pub fn request_metrics_csv(outcome: &Outcome) -> String {
         ",request_num_tokens,request_num_prefill_tokens,request_num_decode_tokens,request_pd_ratio,\
          request_num_restarts\n",
     );
+    // A column of integers in which one is missing becomes one of doubles in Vidur's data frame.
+    let gaps = outcome.requests.iter().any(|m| m.num_restarts.is_none());
     for (id, metrics) in outcome.requests.iter().enumerate() {
         let _ = write!(out, "{id}");
         for (_, time) in TIMES {
             out.push(',');
             out.push_str(&maybe(time(metrics)));
         }
-        let restarts = metrics.num_restarts.map(|n| n.to_string()).unwrap_or_default();
+        let restarts = metrics.num_restarts.map(|n| if gaps { format!("{n}.0") } else { n.to_string() });
+        let restarts = restarts.unwrap_or_default();
         let _ = writeln!(
             out,
             ",{},{},{},{},{restarts}",

@@ -83,6 +83,26 @@ fn check_generator(folder: &Path) {
     compare_csv(&folder.join("expected_requests.csv"), &text);
 }
 
+/// What a program of Vidur's users reads as text reads the same: digits, exponents and the type of a column with gaps.
+#[test]
+fn request_metrics_and_batches_are_the_same_text() {
+    for folder in cases(&own()).unwrap() {
+        let (case, requests) = Case::load(&folder).unwrap();
+        let outcome = run(&case, &requests).unwrap();
+        for (name, got) in [("batches", batches_csv(&outcome)), ("request_metrics", request_metrics_csv(&outcome))] {
+            let expected = std::fs::read_to_string(folder.join(format!("expected_{name}.csv"))).unwrap();
+            assert!(expected == got, "{name} of {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn the_skew_of_collectives_has_the_bits_that_cpython_gives() {
+    for (devices, power) in [(2.0, 2.378414230005442), (4.0, 5.656854249492381), (8.0, 13.454342644059432)] {
+        assert_eq!(super::time::device_power(devices).to_bits(), f64::to_bits(power), "{devices}");
+    }
+}
+
 #[test]
 fn every_recorded_generator_comes_out_to_the_bit() {
     let mut checked = 0;

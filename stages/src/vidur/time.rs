@@ -68,9 +68,7 @@ pub(super) struct Clockwork<'a> {
 impl<'a> Clockwork<'a> {
     pub(super) fn new(predictor: &'a Predictor, plan: &'a Plan) -> Clockwork<'a> {
         let skew_ms = match predictor {
-            Predictor::Ops { limits, .. } => {
-                limits.nccl_cpu_skew_overhead_per_device_ms * libm::pow(plan.tp as f64, 1.25)
-            }
+            Predictor::Ops { limits, .. } => limits.nccl_cpu_skew_overhead_per_device_ms * device_power(plan.tp as f64),
             Predictor::Affine { .. } => 0.0,
         };
         Clockwork { predictor, plan, grouped: plan.shape.q_heads > plan.shape.kv_heads, skew_ms }
@@ -169,6 +167,12 @@ fn host(cpu: &CpuOps, requests: u64) -> f64 {
         + at(cpu.prepare_inputs_e2e)
         + at(cpu.process_model_outputs)
         + at(cpu.ray_comm_time)
+}
+
+/// By how much a collective's overhead grows with its devices. CPython's power is the C library's, and so is this one;
+/// libm's differs in the last bit for 4.
+pub(super) fn device_power(devices: f64) -> f64 {
+    devices.powf(1.25)
 }
 
 fn linear([c0, c1]: Linear, size: u64) -> f64 {

@@ -18,9 +18,9 @@ fn pipeline() -> Pipeline {
     let stage = |name: &str, from: &[u32]| Stage {
         name: name.to_owned(),
         kind,
-        config: serde_json::Value::Null,
-        origins: Vec::new(),
-        contract: Contract { outputs: vec![Port::new("out", "any", "")], ..Contract::default() },
+        config: serde_json::Value::Null.into(),
+        origins: Vec::new().into(),
+        contract: Contract { outputs: vec![Port::new("out", "any", "")], ..Contract::default() }.into(),
         inputs: from
             .iter()
             .map(|&s| Wire { port: 0, from: vec![Feed::Output { stage: StageId(s), port: 0 }] })
@@ -28,6 +28,7 @@ fn pipeline() -> Pipeline {
         policy: Policy::default(),
     };
     Pipeline {
+        recalled: false,
         name: "demo".into(),
         file: PathBuf::from("pipelines/demo.toml"),
         root: PathBuf::from("/nowhere"),

@@ -76,7 +76,8 @@ fn a_stage_without_a_record_says_so() {
 fn settings_are_told_with_the_places_where_they_were_written() {
     let mut pipeline = sample();
     let stage = &mut pipeline.stages[1];
-    stage.config = serde_json::json!({ "scheduler": { "most": 512, "policy": ["a", "b"] }, "seed": 7, "rate": null });
+    stage.config =
+        serde_json::json!({ "scheduler": { "most": 512, "policy": ["a", "b"] }, "seed": 7, "rate": null }).into();
     insta::assert_snapshot!(resolved(stage, Paint::Bare), @r#"
     [stage.sim]
     rate = not set                # default

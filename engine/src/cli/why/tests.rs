@@ -21,8 +21,8 @@ fn differences_name_the_place_of_a_setting_and_the_source_of_an_input() {
 fn the_nearest_place_that_covers_a_field_counts() {
     let pipeline = pipeline();
     let sim = &pipeline.stages[1];
-    assert_eq!(origin(sim, "scheduler.most"), Some("configs/scheduler/a.toml:3"));
-    assert_eq!(origin(sim, "scheduler.policy.0"), Some("configs/scheduler/a.toml:1"));
+    assert_eq!(origin(sim, "scheduler.most").as_deref(), Some("configs/scheduler/a.toml:3"));
+    assert_eq!(origin(sim, "scheduler.policy.0").as_deref(), Some("configs/scheduler/a.toml:1"));
     assert_eq!(origin(sim, "schedulers"), None);
 }
 

@@ -202,10 +202,10 @@ fn retries_and_time_limits_are_no_ingredient() {
 #[test]
 fn the_order_of_a_configuration_is_no_ingredient() {
     reruns_nothing(|_, sketch| {
-        let serde_json::Value::Object(config) = &only(sketch).config else { panic!("a toy's is a table") };
+        let serde_json::Value::Object(config) = &*only(sketch).config else { panic!("a toy's is a table") };
         let turned: serde_json::Map<String, serde_json::Value> =
             config.iter().rev().map(|(name, value)| (name.clone(), value.clone())).collect();
-        only(sketch).config = serde_json::Value::Object(turned);
+        only(sketch).config = serde_json::Value::Object(turned).into();
     });
 }
 
@@ -302,8 +302,8 @@ fn command(project: &Project, text: &str) -> Sketch {
     let mut sketch = project.sketch();
     let stage = sketch.toy("stage", Toy::default(), &[From::File("data/a")]);
     stage.kind = crate::command::KIND;
-    stage.config = resolved.config;
-    stage.contract = resolved.contract;
+    stage.config = resolved.config.into();
+    stage.contract = resolved.contract.into();
     sketch
 }
 

@@ -91,6 +91,8 @@ pub struct Sequence {
     pub scheduled: u32,
     /// Prompt tokens found in the prefix cache at its first admission.
     pub cached: u32,
+    /// Tokens whose keys and values came with it and are not in the pool yet.
+    pub brought: u32,
     /// How often it lost its blocks.
     pub restarts: u32,
     /// Lower is served first.
@@ -199,6 +201,13 @@ impl State {
         self.waiting.insert(place, seq);
     }
 
+    /// The keys and values of the first `tokens` of `seq`, which waits, came with it; at least one token of its prompt
+    /// is left to compute.
+    pub(super) fn bring(&mut self, seq: u32, tokens: u32) {
+        let s = &mut self.sequences[seq as usize];
+        s.brought = tokens.min(s.prompt - 1);
+    }
+
     /// Whether a request could run to its end if it were alone.
     pub(super) fn check_fits(&self, prompt: u32, output: u32) -> Result<(), Refused> {
         let limits = &self.limits;
@@ -264,6 +273,13 @@ impl State {
         self.sequences[seq as usize].scheduled = 1;
     }
 
+    /// So many tokens of `seq`, one an iteration, were computed.
+    pub(super) fn skip_decodes(&mut self, seq: u32, count: u32) {
+        let s = &mut self.sequences[seq as usize];
+        s.computed += count;
+        self.pool.append(seq, s.computed);
+    }
+
     /// That token was computed.
     pub(super) fn end_decode(&mut self, seq: u32) {
         let s = &mut self.sequences[seq as usize];
@@ -313,7 +329,8 @@ impl State {
     /// cache has.
     pub(super) fn first_chunk(&self, seq: u32, budget: u32) -> u32 {
         let (found, _) = self.cached_tokens(seq);
-        (self.sequence(seq).prefill - found * self.limits.block_tokens).min(budget)
+        let s = self.sequence(seq);
+        (s.prefill - (found * self.limits.block_tokens).max(s.brought)).min(budget)
     }
 
     /// Whether blocks for the first `tokens` positions of `seq`, which holds nothing, can be had above the watermark.
@@ -334,6 +351,8 @@ impl State {
                 s.cached = s.computed;
             }
         }
+        let s = &mut self.sequences[seq as usize];
+        s.computed = s.computed.max(std::mem::take(&mut s.brought));
         self.holders += 1;
         self.pool.append(seq, tokens);
     }

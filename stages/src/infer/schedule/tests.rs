@@ -85,7 +85,7 @@ impl Play {
 
     fn admit(&mut self, request: &Request) {
         // Refused ones leave no trace.
-        let _ = self.scheduler.admit(request);
+        let _ = self.scheduler.admit(request, 0);
     }
 
     /// One batch from its forming to its end; late requests come in between. `false` when nothing can run.
