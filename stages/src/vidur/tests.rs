@@ -122,15 +122,18 @@ fn a_generator_that_would_never_end_is_refused() {
     assert!(generator.requests(Path::new("")).unwrap_err().to_string().contains("`num_requests`"));
 }
 
-/// More cases than the repository holds: `PIPE_VIDUR_ORACLE` names a folder of them.
+/// More cases than the repository holds (those with a foreign trace): `PIPE_VIDUR_ORACLE` names a folder of them, or
+/// `PIPE_TEST_DATA` one that holds `oracle/vidur/`.
 #[test]
 fn every_case_of_the_oracle_comes_out_to_the_bit() {
-    let Some(folder) = std::env::var_os("PIPE_VIDUR_ORACLE") else {
-        eprintln!("PIPE_VIDUR_ORACLE is not set: only the repository's own cases were run");
+    let named = std::env::var_os("PIPE_VIDUR_ORACLE").map(PathBuf::from);
+    let beside = || std::env::var_os("PIPE_TEST_DATA").map(|root| PathBuf::from(root).join("oracle/vidur"));
+    let Some(folder) = named.or_else(|| beside().filter(|folder| folder.is_dir())) else {
+        eprintln!("neither PIPE_VIDUR_ORACLE nor PIPE_TEST_DATA is set: only the repository's own cases were run");
         return;
     };
-    cases(Path::new(&folder)).unwrap().iter().for_each(|folder| check(folder));
-    let generators = Path::new(&folder).join("generators");
+    cases(&folder).unwrap().iter().for_each(|folder| check(folder));
+    let generators = folder.join("generators");
     for entry in std::fs::read_dir(generators).into_iter().flatten() {
         check_generator(&entry.unwrap().path());
     }
