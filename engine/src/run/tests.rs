@@ -7,3 +7,4 @@ mod random;
 mod scale;
 mod share;
 mod states;
+mod unruly;

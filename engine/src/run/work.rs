@@ -40,8 +40,8 @@ pub(super) struct Job {
 /// How a stage ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Its record is in the store.
-    Good(Box<Record>),
+    /// Its record is in the store, and its attempt's directory is no longer needed.
+    Good(Box<Record>, Attempt),
     /// It is not.
     Bad(Bad),
 }
@@ -76,15 +76,18 @@ fn finish(mut job: Job, store: &Store, to: &Sender<Message>) -> Ending {
     let attempt = job.attempt.clone();
     let adopted = end.is_none();
     let signalled = end.is_some_and(|end| matches!(end.status, Status::Signalled(_)));
+    // What escaped from the group still has the log, and with it the lock that its starter took.
+    if end.is_some() && attempt::is_running(&attempt.directory) {
+        let error = StageError::new("it ended and left a process running that could still write to its outputs")
+            .help("a stage ends what it starts, or waits for it; a service belongs outside of a pipeline");
+        return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) });
+    }
     let outcome = match judge(&job, end) {
         Ok(outcome) => outcome,
         Err(error) => return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) }),
     };
     match keep(job, outcome, end, metrics, store) {
-        Ok(record) => {
-            attempt.remove();
-            Ending::Good(Box::new(record))
-        }
+        Ok(record) => Ending::Good(Box::new(record), attempt),
         Err(error) => Ending::Bad(Bad { adopted, ..bad(error, &attempt) }),
     }
 }
