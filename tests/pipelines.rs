@@ -183,3 +183,34 @@ fn the_version_needs_no_project() {
     let outcome = project::outcome(std::process::Command::new(PIPE).arg("--version").current_dir(nowhere.path()));
     outcome.ends_with(0).names(&[env!("CARGO_PKG_VERSION")]);
 }
+
+/// A browser goes by the name at the end of a link, and a blob has no extension: what has one lies there as a file.
+#[test]
+fn a_page_lies_under_results_as_a_file_and_is_mended() {
+    let project = Project::served();
+    let page = project.at("results/quickstart/report/page.html");
+    let is_file = || std::fs::symlink_metadata(&page).expect("it is there").file_type().is_file();
+    assert!(is_file());
+    let good = std::fs::read(&page).expect("it can be read");
+    assert!(good.len() > 4096, "a page is no small output, which would be a file anyway");
+    std::fs::remove_file(&page).expect("the directory is ours");
+    std::fs::write(&page, "scribbled").expect("it can be written");
+    runs_again(&project, &["quickstart"], &[]);
+    assert!(is_file());
+    assert_eq!(std::fs::read(&page).expect("it can be read"), good);
+}
+
+#[test]
+fn a_simulation_alone_ends_with_a_table_and_a_page() {
+    let project = Project::served();
+    let text = project.text("pipelines/quickstart.toml");
+    let text = text.replace("name = \"quickstart\"", "name = \"alone\"");
+    let text = text.split("[stage.real]").next().expect("the text before it");
+    project.write(
+        "pipelines/alone.toml",
+        format!("{text}\n[stage.report]\nkind = \"report\"\nin = {{ predicted = \"sim.run\" }}\n"),
+    );
+    let outcome = project.pipe(&["run", "alone"]);
+    outcome.ends_with(0).names(&["would serve 8 requests", "TTFT", "p99", "results/alone/report/page.html"]);
+    assert!(project.text("results/alone/report/page.html").contains("A simulation; nothing was measured"));
+}

@@ -4,8 +4,14 @@ use std::process::ExitCode;
 
 use engine::kind::Program;
 
-static PROGRAM: Program =
-    Program { kinds: &[], meanings: &[], verbs: &[], version: env!("CARGO_PKG_VERSION"), carries: |_| None };
+static PROGRAM: Program = Program {
+    kinds: &[],
+    meanings: &[],
+    verbs: &[],
+    tiers: &[],
+    version: env!("CARGO_PKG_VERSION"),
+    carries: |_| None,
+};
 
 fn main() -> ExitCode {
     engine::cli::main(&PROGRAM)

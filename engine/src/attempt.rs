@@ -24,7 +24,7 @@ use crate::exec::Source;
 use crate::fault;
 use crate::key::Key;
 use crate::kind::{Meaning, Sort, StageError};
-use crate::store::{Made, StoreError, failed};
+use crate::store::{Made, StoreError, failed, make_like};
 
 #[cfg(test)]
 mod tests;
@@ -163,7 +163,7 @@ impl Attempt {
     ) -> Result<Attempt, StoreError> {
         let attempt = Attempt { directory: attempts.join(name) };
         let out = attempt.directory.join("out");
-        std::fs::create_dir_all(&out).map_err(failed("make", &out))?;
+        make_like(&out, attempts).map_err(failed("make", &out))?;
         let manifest = fill(&attempt)?;
         let path = attempt.manifest_path();
         let bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest has string keys only");

@@ -26,6 +26,7 @@ mod kinds;
 mod open;
 mod plan;
 mod screen;
+mod sharing;
 mod show;
 mod sweep;
 mod trouble;
@@ -91,11 +92,13 @@ fn dispatch(program: &'static Program, arguments: &Arguments) -> ExitCode {
         Some(Verb::Graph(options)) => verbs::graph(program, options),
         Some(Verb::Runs(options)) => verbs::runs(options),
         Some(Verb::Verify) => verbs::verify(cache),
+        Some(Verb::Gc(options)) if options.shared => sharing::gc(program, options),
         Some(Verb::Gc(options)) => verbs::gc(cache, options),
         Some(Verb::Kinds(options)) => verbs::kinds(program, options),
         Some(Verb::Init(options)) => verbs::init(options),
         Some(Verb::Doctor) => verbs::doctor(cache),
         Some(Verb::Gpu) => verbs::gpu(),
+        Some(Verb::Key(options)) => sharing::key(options.verb),
         Some(Verb::Completions(options)) => {
             clap_complete::generate(options.shell, &mut command(program), "pipe", &mut stdout());
             Ok(Exit::Good.into())

@@ -71,6 +71,8 @@ pub struct Command {
     #[serde(default, skip_serializing)]
     gpu_memory_mib: u64,
     #[serde(default, skip_serializing)]
+    gpu_budget_mib: u64,
+    #[serde(default, skip_serializing)]
     quiet: bool,
 }
 
@@ -151,6 +153,7 @@ impl Command {
             gpus: self.gpus,
             gpu_name: self.gpu_name.clone(),
             gpu_memory_mib: self.gpu_memory_mib,
+            gpu_budget_mib: self.gpu_budget_mib,
             quiet: self.quiet,
         }
     }

@@ -16,3 +16,13 @@ pub(crate) fn point(name: &str) {
         std::process::abort();
     }
 }
+
+/// The bytes of this file are on the disk now. Tests that cut the power are told by a line with its number in the file
+/// that `PIPE_FAULT_FLUSHED` names.
+pub(crate) fn flushed(file: &std::fs::File) {
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+    let (Some(path), Ok(metadata)) = (std::env::var_os("PIPE_FAULT_FLUSHED"), file.metadata()) else { return };
+    let told = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let _ = told.and_then(|mut told| writeln!(told, "{}", metadata.ino()));
+}

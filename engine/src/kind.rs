@@ -220,13 +220,16 @@ pub struct Needs {
     pub gpu_name: Option<String>,
     /// Least memory of each card, MiB; 0 = any.
     pub gpu_memory_mib: u64,
+    /// Most memory of each card that it will use, MiB; then a computed stage shares its cards with others whose
+    /// budgets fit beside. 0 = it has them alone, as every measured stage has.
+    pub gpu_budget_mib: u64,
     /// Alone on the machine within this engine.
     pub quiet: bool,
 }
 
 impl Default for Needs {
     fn default() -> Needs {
-        Needs { cpus: 1, memory_mib: 0, gpus: 0, gpu_name: None, gpu_memory_mib: 0, quiet: false }
+        Needs { cpus: 1, memory_mib: 0, gpus: 0, gpu_name: None, gpu_memory_mib: 0, gpu_budget_mib: 0, quiet: false }
     }
 }
 
@@ -400,8 +403,25 @@ pub struct Program {
     pub verbs: &'static [Verb],
     /// The version that `--version` prints.
     pub version: &'static str,
+    /// Places for shared results besides directories, by the scheme of their address: `[cache] shared = "s3://…"`.
+    pub tiers: &'static [TierScheme],
     /// What a port that holds this word carries (a table's columns), in lines for `pipe kinds KIND`.
     pub carries: fn(&str) -> Option<String>,
+}
+
+/// A sort of place for shared results.
+#[derive(Clone, Copy)]
+pub struct TierScheme {
+    /// What stands before `://`.
+    pub name: &'static str,
+    /// Opens the tier at an address. Errors in words that hold no credentials.
+    pub open: fn(&str) -> Result<std::sync::Arc<dyn crate::store::tier::Tier>, String>,
+}
+
+impl std::fmt::Debug for TierScheme {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// A verb that the program adds to the command line.

@@ -130,6 +130,12 @@ impl Group {
         Group(Arc::new(Mutex::new(pid)))
     }
 
+    /// The number of its first process, as long as that is certainly its own.
+    pub fn leader(&self) -> Option<u32> {
+        let pid = (*self.0.lock().expect("nothing panics while it holds this lock"))?;
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
+    }
+
     /// Asks all of it to end.
     pub fn end(&self) {
         self.send(Signal::TERM);

@@ -10,7 +10,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use crate::kind::Needs;
+use crate::kind::{Needs, Sort};
+use crate::oracle::Card;
 
 pub mod gpu;
 
@@ -39,18 +40,28 @@ pub struct Ask {
     pub gpus: usize,
     /// Of which cards, by UUID.
     pub cards: Vec<String>,
+    /// Alone on them, or beside others.
+    pub how: gpu::How,
 }
 
 impl Ask {
     /// What a stage with these `needs` asks of a pool of this `capacity`: never more than there is, so that a stage
     /// for four cores runs alone where two are to be used.
-    pub fn of(needs: &Needs, cards: Vec<String>, capacity: Capacity) -> Ask {
+    pub fn of(needs: &Needs, sort: Sort, cards: &[&Card], capacity: Capacity) -> Ask {
+        // What is measured has its cards for itself, whatever it says of its memory.
+        let how = match (sort, needs.gpu_budget_mib, cards.first()) {
+            (Sort::Computed, budget_mib @ 1.., Some(card)) => {
+                gpu::How::Shared { budget_mib, card_mib: card.memory_mib }
+            }
+            _ => gpu::How::Alone,
+        };
         Ask {
             cpus: needs.cpus.clamp(1, capacity.cpus.max(1)),
             memory_mib: needs.memory_mib.min(capacity.memory_mib),
             quiet: needs.quiet,
             gpus: usize::from(needs.gpus),
-            cards,
+            cards: cards.iter().map(|card| card.uuid.clone()).collect(),
+            how,
         }
     }
 }
@@ -101,6 +112,8 @@ pub struct Pool {
     queues: Vec<Queue>,
     places: HashMap<Waiter, (usize, Place)>,
     tickets: HashMap<Waiter, gpu::Ticket>,
+    /// What those who ask for cards are called at the board.
+    names: HashMap<Waiter, String>,
     arrivals: u64,
     /// What each head that was looked at lacks, in words.
     lacking: Vec<(Waiter, String)>,
@@ -119,6 +132,7 @@ impl Pool {
             queues: Vec::new(),
             places: HashMap::new(),
             tickets: HashMap::new(),
+            names: HashMap::new(),
             arrivals: 0,
             lacking: Vec::new(),
         }
@@ -132,6 +146,17 @@ impl Pool {
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.places.len()
+    }
+
+    /// What `waiter` is called at the board of cards, for people.
+    pub fn name(&mut self, waiter: Waiter, name: &str) {
+        self.names.insert(waiter, name.to_owned());
+    }
+
+    /// The board of cards, as `waiter` stands at it.
+    pub fn board_of(&self, waiter: Waiter) -> Option<gpu::Board> {
+        let board = self.board.as_ref()?;
+        Some(self.names.get(&waiter).map_or_else(|| board.clone(), |name| board.of_stage(name)))
     }
 
     /// Puts a waiter in its place. The higher the priority, the further ahead.
@@ -221,32 +246,37 @@ impl Pool {
     }
 
     fn take_cards(&mut self, waiter: Waiter, ask: &Ask) -> Result<Vec<gpu::Held>, String> {
-        let Some(board) = &self.board else { return Err("a GPU".to_owned()) };
-        let ticket = match self.tickets.get(&waiter) {
-            Some(ticket) => ticket,
-            None => {
-                let ticket = board.ticket(&ask.cards).map_err(|e| format!("the GPU board ({e})"))?;
-                self.tickets.entry(waiter).or_insert(ticket)
-            }
-        };
-        match board.take(ticket, &ask.cards, ask.gpus) {
+        let Some(board) = self.board_of(waiter) else { return Err("a GPU".to_owned()) };
+        let failed = |e: std::io::Error| format!("the GPU board ({e})");
+        if !self.tickets.contains_key(&waiter) {
+            self.tickets.insert(waiter, board.ticket(&ask.cards).map_err(failed)?);
+        }
+        let want = gpu::Want { cards: ask.cards.clone(), count: ask.gpus, how: ask.how };
+        match board.take(&self.tickets[&waiter], &want) {
             Ok(gpu::Taken::All(held)) => Ok(held),
             Ok(gpu::Taken::Wait(why)) => Err(why),
-            Err(e) => Err(format!("the GPU board ({e})")),
+            Err(e) => {
+                // Waiting mends no board: without a ticket nobody waits for one.
+                self.tickets.remove(&waiter);
+                Err(failed(e))
+            }
+        }
+    }
+
+    /// Takes back only the cards of what a stage holds: its process is over, and what is left to do needs none.
+    pub fn give_back_cards(&mut self, lease: &mut Lease) {
+        if let Some(board) = &self.board {
+            lease.cards.drain(..).for_each(|held| board.put_back(held));
         }
     }
 
     /// Takes back what a stage held.
-    pub fn give_back(&mut self, lease: Lease) {
+    pub fn give_back(&mut self, mut lease: Lease) {
+        self.give_back_cards(&mut lease);
         self.cpus -= lease.cpus;
         self.memory_mib -= lease.memory_mib;
         self.running -= 1;
         self.quiet = self.quiet && !lease.quiet;
-        if let Some(board) = &self.board {
-            for held in lease.cards {
-                board.put_back(held);
-            }
-        }
     }
 
     /// What those lack that the last [`Pool::grant`] looked at and passed over.

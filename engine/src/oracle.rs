@@ -9,12 +9,14 @@
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use nvml_wrapper::Nvml;
-
 use crate::kind::{Needs, Oracle};
+
+pub mod gauge;
 
 #[cfg(test)]
 mod tests;
+
+use gauge::Gauge;
 
 /// A card.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Cards {
 pub struct Facts {
     host: OnceLock<Host>,
     cards: OnceLock<Cards>,
+    gauge: OnceLock<Result<Gauge, String>>,
     library: Option<OsString>,
     allowed: Option<String>,
 }
@@ -70,19 +73,20 @@ pub struct Absent {
 }
 
 impl Facts {
-    /// Of this machine; `PIPE_NVML` names another library than the driver's own, `CUDA_VISIBLE_DEVICES` the cards
-    /// that may be used.
+    /// Of this machine; `PIPE_NVML` names another library than the driver's own, `CUDA_VISIBLE_DEVICES` (or else
+    /// Slurm) the cards that may be used.
     pub fn here() -> Facts {
         Facts {
             library: std::env::var_os("PIPE_NVML"),
-            allowed: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
+            allowed: allowed(|name| std::env::var(name).ok()),
             ..Facts::default()
         }
     }
 
     /// A machine that is told and not looked at.
     pub fn given(host: Host, cards: Cards) -> Facts {
-        Facts { host: host.into(), cards: cards.into(), ..Facts::default() }
+        let gauge = Err("it is told and not looked at".to_owned()).into();
+        Facts { host: host.into(), cards: cards.into(), gauge, ..Facts::default() }
     }
 
     /// The processor.
@@ -90,13 +94,20 @@ impl Facts {
         self.host.get_or_init(Host::here)
     }
 
+    /// What tells of a card's present; nothing where there is no driver.
+    pub fn gauge(&self) -> Option<&Gauge> {
+        self.opened().as_ref().ok()
+    }
+
+    fn opened(&self) -> &Result<Gauge, String> {
+        self.gauge.get_or_init(|| Gauge::open(self.library.as_deref()))
+    }
+
     /// The cards.
     pub fn cards(&self) -> &Cards {
         self.cards.get_or_init(|| {
-            let mut cards = match read_cards(self.library.as_deref()) {
-                Ok(cards) => cards,
-                Err(trouble) => Cards { trouble: Some(trouble), ..Cards::default() },
-            };
+            let read = self.opened().as_ref().map_err(Clone::clone).and_then(read_cards);
+            let mut cards = read.unwrap_or_else(|trouble| Cards { trouble: Some(trouble), ..Cards::default() });
             if let Some(allowed) = &self.allowed {
                 cards.cards = allow(cards.cards, allowed);
             }
@@ -116,7 +127,8 @@ impl Facts {
         let fits = |card: &&Card| {
             let name = card.name.to_lowercase();
             let words = needs.gpu_name.as_deref().unwrap_or_default().to_lowercase();
-            card.memory_mib >= needs.gpu_memory_mib && words.split_whitespace().all(|word| name.contains(word))
+            card.memory_mib >= needs.gpu_memory_mib.max(needs.gpu_budget_mib)
+                && words.split_whitespace().all(|word| name.contains(word))
         };
         let fitting: Vec<&Card> = self.cards().cards.iter().filter(fits).collect();
         for first in &fitting {
@@ -209,17 +221,8 @@ impl Host {
     }
 }
 
-fn read_cards(library: Option<&std::ffi::OsStr>) -> Result<Cards, String> {
-    let nvml = match library {
-        Some(path) => Nvml::builder().lib_path(path).init(),
-        // The plain name `libnvidia-ml.so` comes with development packages only.
-        None => Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init(),
-    };
-    let nvml = match nvml {
-        Ok(nvml) => nvml,
-        Err(nvml_wrapper::error::NvmlError::LibloadingError(_)) => return Err("no NVIDIA driver".to_owned()),
-        Err(e) => return Err(e.to_string()),
-    };
+fn read_cards(gauge: &Gauge) -> Result<Cards, String> {
+    let nvml = gauge.nvml();
     let driver = nvml.sys_driver_version().map_err(|e| e.to_string())?;
     let mut cards = Vec::new();
     for index in 0..nvml.device_count().map_err(|e| e.to_string())? {
@@ -239,6 +242,12 @@ fn read_cards(library: Option<&std::ffi::OsStr>) -> Result<Cards, String> {
     }
     cards.sort_by(|a, b| a.bus.cmp(&b.bus));
     Ok(Cards { cards, driver, trouble: None })
+}
+
+/// The words on which cards may be used, from whoever gave them to us: `CUDA_VISIBLE_DEVICES`, else what Slurm says that
+/// this step or job was given.
+fn allowed(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    ["CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"].into_iter().find_map(variable)
 }
 
 /// Those of `cards` that `CUDA_VISIBLE_DEVICES` names, by UUID (or the beginning of one) or by number; like the

@@ -8,7 +8,7 @@
 //! it is done only when its record is in the store; a stage is looked at once for each thing that happens to it, so
 //! the work is linear in stages and wires.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
@@ -22,16 +22,18 @@ use crate::kind::{Oracle, StageError};
 use crate::launch::{Group, Launcher, Order, Said};
 use crate::lease::{Ask, Capacity, Lease, Pool, gpu};
 use crate::memory::{Last, Memory};
-use crate::oracle::Facts;
+use crate::oracle::{Card, Facts};
 use crate::store::gc::Root;
 use crate::store::{Artifact, Found, Lookup, Made, Record, Reserved, Store, StoreError, Who};
 
 mod begin;
+mod card;
 mod check;
 mod end;
 pub mod journal;
 mod look;
 pub mod plan;
+mod prepare;
 mod program;
 mod resolve;
 mod results;
@@ -39,9 +41,10 @@ mod stop;
 mod work;
 
 use journal::Journal;
+use prepare::{Prepared, Preparing};
 use resolve::{Known, Named, Resolver};
 use results::Results;
-use work::{Bad, Ending};
+use work::{After, Bad, Ending};
 
 pub use stop::Stop;
 
@@ -73,6 +76,8 @@ pub struct Request<'a> {
     pub command: &'a [String],
     /// How somebody stops it.
     pub stop: &'a Stop,
+    /// What is done where cards cannot be had to oneself.
+    pub gpu: gpu::Policy,
 }
 
 /// What to do when a stage fails.
@@ -152,6 +157,14 @@ pub enum RunError {
         /// As written.
         launcher: String,
     },
+    /// The directory of the cards' locks cannot be used.
+    #[error("cannot lock cards in `{}`: {source}", path.display())]
+    NoBoard {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -174,6 +187,12 @@ enum Message {
     Stop,
     /// A running stage reports.
     Said { stage: u32, said: Said },
+    /// The process of a running stage is over; what is left to do needs no card.
+    Left { stage: u32 },
+    /// What a stage takes is here, or cannot be had.
+    Prepared { stage: u32, prepared: Prepared },
+    /// What a stage gave is in the other tier, or will not be.
+    Pushed,
     /// A running stage ended.
     Ended { stage: u32, ending: Ending },
 }
@@ -207,8 +226,14 @@ struct Node {
     last: Option<Last>,
     /// Whether all of that is where people look for it.
     in_place: bool,
-    /// Attempts begun.
+    /// Attempts begun, those aside that were thrown away because they were disturbed.
     tries: u32,
+    /// Measurements that were thrown away because they were disturbed.
+    disturbed: u32,
+    /// How often what it gave was found lost.
+    losses: u32,
+    /// Until when it waits for others to leave its cards, once it does.
+    patient_until: Option<Instant>,
     key: Option<Key>,
     /// In the order of the contract, small ones without their bytes.
     outputs: Vec<(String, Artifact)>,
@@ -217,12 +242,23 @@ struct Node {
     told_blocked: bool,
 }
 
-/// Somebody else is at it: another engine, or an orphan of one.
+/// Somebody else is at it, or in its way.
 #[derive(Debug)]
 struct Elsewhere {
     stage: u32,
     key: Key,
-    orphan: Option<PathBuf>,
+    awaited: Awaited,
+}
+
+/// What must come first.
+#[derive(Debug)]
+enum Awaited {
+    /// Another engine's record, or the end of its reservation.
+    Record,
+    /// The end of an orphan of another engine, in this attempt.
+    Orphan(PathBuf),
+    /// The end of others' processes on these cards, looked at next at that time.
+    Card { uuids: Vec<String>, next: Instant },
 }
 
 struct Run<'a, 'o, 'e> {
@@ -257,6 +293,14 @@ struct Run<'a, 'o, 'e> {
     halt: Halt,
     /// Whether something is other than the memory said, so that the store must be told what is needed now.
     changed: bool,
+    /// To be told as soon as the run has begun.
+    beforehand: Vec<String>,
+    /// Stages whose inputs are to be brought, in order.
+    preparing: VecDeque<Preparing>,
+    /// How many are being brought.
+    fetching: usize,
+    /// Threads that bring or send blobs.
+    transfers: usize,
     count: Finished,
 }
 
@@ -291,11 +335,17 @@ impl<'a> Run<'a, '_, '_> {
                 self.look_up(stage);
                 self.skip_doomed();
             }
+            self.prepare_what_can(scope);
             self.start_what_can(scope);
+            self.tell_troubles();
             if !self.ready.is_empty() || !self.doomed.is_empty() {
                 continue;
             }
-            if self.groups.is_empty() && self.elsewhere.is_empty() && !self.pool.waits_for_cards() {
+            if self.groups.is_empty()
+                && self.elsewhere.is_empty()
+                && self.transfers == 0
+                && !self.pool.waits_for_cards()
+            {
                 // Nothing runs that could give anything back: whoever still waits would wait for ever.
                 for (stage, lacks) in self.pool.lacking().to_vec() {
                     self.pool.withdraw(stage);
@@ -393,14 +443,23 @@ impl<'a> Run<'a, '_, '_> {
                     Said::Warning(message) => Event::Warning { stage: Some(stage), message },
                 });
             }
+            Message::Prepared { stage, prepared } => self.prepared(stage, prepared),
+            Message::Pushed => self.transfers -= 1,
+            Message::Left { stage } => {
+                if let Some(lease) = self.leases.get_mut(&stage) {
+                    self.pool.give_back_cards(lease);
+                }
+            }
             Message::Ended { stage, ending } => {
                 self.groups.remove(&stage);
                 if let Some(lease) = self.leases.remove(&stage) {
                     self.pool.give_back(lease);
                 }
                 match ending {
-                    Ending::Good(record, attempt) => {
+                    Ending::Good(record, attempt, after) => {
                         self.spent(attempt);
+                        // Its thread goes on and says when it is done.
+                        self.transfers += usize::from(after == After::Push);
                         self.good(stage, &record, State::Done);
                     }
                     Ending::Bad(bad) => self.ended_badly(stage, bad),
@@ -422,6 +481,7 @@ impl<'a> Run<'a, '_, '_> {
 
     fn skip_all(&mut self, because: &str) {
         self.elsewhere.clear();
+        self.preparing.clear();
         self.ready.clear();
         for (stage, node) in self.nodes.iter().enumerate() {
             if node.wanted && matches!(node.state, State::Waiting | State::Ready | State::Queued) {
@@ -433,10 +493,20 @@ impl<'a> Run<'a, '_, '_> {
     /// Those that somebody else is at: is there news?
     fn look_elsewhere(&mut self) {
         for at in (0..self.elsewhere.len()).rev() {
-            let Elsewhere { key, orphan, .. } = &self.elsewhere[at];
-            let over = match orphan {
-                Some(directory) => !crate::attempt::is_running(directory),
-                None => self.request.store.has_record(*key) || !self.request.store.is_reserved(*key),
+            let store = self.request.store;
+            let Elsewhere { stage, key, awaited } = &mut self.elsewhere[at];
+            let over = match awaited {
+                Awaited::Orphan(directory) => !crate::attempt::is_running(directory),
+                Awaited::Record => store.has_record(*key) || !store.is_reserved(*key),
+                Awaited::Card { uuids, next } => {
+                    let now = Instant::now();
+                    let patient = self.nodes[*stage as usize].patient_until.is_some_and(|until| now < until);
+                    let look = now >= *next;
+                    if look {
+                        *next = now + card::PASSING;
+                    }
+                    !patient || (look && card::strangers_on(self.request.facts, uuids).is_none())
+                }
             };
             if over {
                 let stage = self.elsewhere.swap_remove(at).stage;
@@ -447,10 +517,17 @@ impl<'a> Run<'a, '_, '_> {
     }
 
     fn ask_again(&mut self, stage: u32) {
+        let cards = self.request.facts.eligible(&self.stage(stage).contract.needs).unwrap_or_default();
+        self.ask_for(stage, &cards);
+    }
+
+    /// Puts a stage in its place among those who wait for resources.
+    fn ask_for(&mut self, stage: u32, cards: &[&Card]) {
         let spec = self.stage(stage);
-        let cards = self.request.facts.eligible(&spec.contract.needs).unwrap_or_default();
-        let cards = cards.iter().map(|card| card.uuid.clone()).collect();
-        let ask = Ask::of(&spec.contract.needs, cards, self.pool.capacity());
+        let ask = Ask::of(&spec.contract.needs, spec.contract.sort, cards, self.pool.capacity());
+        if ask.gpus > 0 {
+            self.pool.name(stage, &spec.name);
+        }
         self.pool.ask(stage, self.nodes[stage as usize].rank, ask);
     }
 
@@ -484,7 +561,10 @@ fn follows(from: State, to: State) -> bool {
         (Waiting, Ready | Skipped)
             | (Ready, Hit | Queued | Failed | Skipped)
             // To `Ready` when a stage of the same key is over; to `Hit` when somebody else's record came first.
-            | (Queued, Running | Ready | Hit | Failed | Skipped)
+            // To `Waiting` when what it takes is lost and is computed again.
+            | (Queued, Running | Ready | Hit | Failed | Skipped | Waiting)
+            // What it gave is lost.
+            | (Hit | Done, Ready)
             // To `Queued` for a further try.
             | (Running, Done | Failed | Skipped | Queued)
     )

@@ -2,10 +2,11 @@
 //! and hints. A lookup that misses reserves; only the reservation can commit.
 //!
 //! ```text
-//! CACHEDIR.TAG  format  salt
+//! CACHEDIR.TAG  format
 //! blobs/ab/<digest>     outputs of 4 KiB and more, and trees; read-only
 //! records/ab/<key>      what came of a key; small outputs are inside
 //! reserved/<key>        who computes it now: advice with a heartbeat, never data
+//! elsewhere/ab/<digest> a note that another tier has this blob
 //! roots/ pins/          keys that gc keeps
 //! attempts/             scratch; kept when failed
 //! trash/                what gc swept and what was found damaged, until its grace ends
@@ -14,11 +15,12 @@
 //! is needed for correctness on any file system: files appear whole under their names, by link or rename from a
 //! temporary file in the same directory, and what is under a name never changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::attempt::Finished;
 use crate::digest::{Digest, DigestError, Shape};
@@ -26,15 +28,30 @@ use crate::fault;
 use crate::key::Key;
 
 mod blob;
+mod bring;
+mod durable;
 pub mod gc;
+mod heart;
+mod modes;
+mod open;
 mod publish;
 pub mod record;
 mod reserve;
+pub mod settings;
+pub mod sign;
+pub mod tier;
 pub mod verify;
 
+use heart::Heart;
+use modes::Modes;
+use settings::{Check, Push};
+use sign::{PublicKey, SecretKey};
+use tier::Remote;
+
+pub(crate) use modes::make_like;
 pub use record::{Artifact, Inline, Made, Meant, Record};
-pub(crate) use reserve::HEARTBEAT;
 pub use reserve::{Reserved, Who};
+pub use settings::Settings;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +62,8 @@ const FORMAT: &str = "pipe cache 1\n";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of `pipe`. Back-ups may leave it out: all of it can be computed again.\n";
 /// Outputs smaller than this are kept inside the record: one file less for each.
 pub const INLINE_BYTES: u64 = 4096;
+/// A longer record is no record.
+const MOST_RECORD_BYTES: u64 = 64 << 20;
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +138,26 @@ pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::E
 pub struct Store {
     root: PathBuf,
     salt: String,
+    modes: Modes,
+    heart: Arc<Heart>,
+    /// Other tiers, in the order in which they are asked.
+    remotes: Vec<Remote>,
+    push: Push,
+    check: Check,
+    trust: Vec<PublicKey>,
+    key: Option<SecretKey>,
+    /// What is to be told of how it was opened.
+    notes: Vec<String>,
+    /// Keys for which other tiers are not asked: what they had for them could not be had.
+    disowned: Mutex<HashSet<Key>>,
     /// Makes the names of temporary files different within this process.
     next: AtomicU64,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.heart.stop();
+    }
 }
 
 /// What the store answers to a key.
@@ -141,55 +178,26 @@ pub enum Found {
     Record(Box<Record>),
     /// There is none.
     Nothing,
-    /// There was one and it is no good: in what way. It was moved aside where that was possible.
+    /// There was one and it is not to be used: why. What is damaged was moved aside where that was possible; what is
+    /// only not trusted stays.
     Damaged(String),
 }
 
+/// What was found here, other tiers aside.
+enum Here {
+    Record(Box<Record>),
+    Nothing,
+    Damaged(String),
+    Untrusted(String),
+}
+
 impl Store {
-    /// Opens the store at `root` (made absolute), making what is not there.
-    ///
-    /// # Errors
-    /// When it cannot be made, or is of another format.
-    pub fn open(root: &Path) -> Result<Store, StoreError> {
-        std::fs::create_dir_all(root).map_err(failed("make the cache directory", root))?;
-        let root = root.canonicalize().map_err(failed("find the cache directory", root))?;
-        let store = Store { root, salt: String::new(), next: AtomicU64::new(0) };
-        store.check_format()?;
-        for directory in ["blobs", "records", "reserved", "roots", "pins", "attempts", "trash"] {
-            let path = store.root.join(directory);
-            if !path.is_dir() {
-                std::fs::create_dir_all(&path).map_err(failed("make", &path))?;
-            }
-        }
-        let salt = store.root.join("salt");
-        let salt = match std::fs::read_to_string(&salt) {
-            Ok(text) => text.trim().to_owned(),
-            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(failed("read", &salt)(e)),
-        };
-        Ok(Store { salt, ..store })
-    }
-
-    fn check_format(&self) -> Result<(), StoreError> {
-        let path = self.root.join("format");
-        match std::fs::read_to_string(&path) {
-            Ok(found) if found == FORMAT => Ok(()),
-            Ok(found) => Err(StoreError::Format { path: self.root.clone(), found }),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                self.publish(&self.root.join("CACHEDIR.TAG"), TAG.as_bytes())?;
-                self.publish(&path, FORMAT.as_bytes())?;
-                Ok(())
-            }
-            Err(e) => Err(failed("read", &path)(e)),
-        }
-    }
-
     /// Its directory, absolute, without links.
     pub fn directory(&self) -> &Path {
         &self.root
     }
 
-    /// Enters every key: change the file `salt` to disown all records at once.
+    /// Enters every key: change it (`[cache] salt` of a project) to disown all records at once.
     pub fn salt(&self) -> &str {
         &self.salt
     }
@@ -210,29 +218,54 @@ impl Store {
         self.root.join("records").join(&name[..2]).join(name)
     }
 
-    /// What a record says of `key`. Its blobs are seen to be there and to have the right size.
+    /// What a record says of `key`, here or else in another tier. Its blobs are seen to be here with the right size, or
+    /// are known to lie in another tier: [`Store::bring`] gets them.
     ///
     /// # Errors
     /// When the store cannot be read at all (a record that cannot be used is no error).
     pub fn find(&self, key: Key) -> Result<Found, StoreError> {
+        Ok(match self.here(key)? {
+            Here::Record(record) => Found::Record(record),
+            Here::Nothing => self.find_elsewhere(key, None),
+            Here::Damaged(trouble) | Here::Untrusted(trouble) => self.find_elsewhere(key, Some(trouble)),
+        })
+    }
+
+    fn here(&self, key: Key) -> Result<Here, StoreError> {
         let path = self.record_path(key);
         let bytes = match read_patiently(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Here::Nothing),
             Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                return Ok(Found::Damaged(format!("the record `{}` cannot be read: {e}", path.display())));
+                return Ok(Here::Damaged(format!("the record `{}` cannot be read: {e}", path.display())));
             }
             Err(e) => return Err(failed("read the record", &path)(e)),
         };
         let trouble = match Record::parse(&bytes, key) {
-            Ok(record) => match self.blobs_trouble(&record) {
-                None => return Ok(Found::Record(Box::new(record))),
-                Some(trouble) => trouble,
+            Ok(record) => match (self.untrusted(&bytes), self.blobs_trouble(&record)) {
+                (Some(why), _) => {
+                    return Ok(Here::Untrusted(format!("the record `{}` is not used: {why}", path.display())));
+                }
+                (None, None) => return Ok(Here::Record(Box::new(record))),
+                (None, Some(trouble)) => trouble,
             },
             Err(trouble) => format!("the record `{}` is damaged: {trouble}", path.display()),
         };
         self.set_aside(&path);
-        Ok(Found::Damaged(trouble))
+        Ok(Here::Damaged(trouble))
+    }
+
+    /// Why this record, which is whole, is not to be believed; `None` = it is.
+    fn untrusted(&self, bytes: &[u8]) -> Option<String> {
+        if self.trust.is_empty() {
+            return None;
+        }
+        match record::signer(bytes) {
+            Ok(Some(key)) if self.trust.contains(&key) => None,
+            Ok(Some(key)) => Some(format!("{key}, who signed it, is not among those that this project trusts")),
+            Ok(None) => Some("nobody signed it, and this project trusts signed records only".to_owned()),
+            Err(wrong) => Some(wrong),
+        }
     }
 
     /// What is wrong with the blobs that `record` names: nothing, or the first trouble. A blob of a wrong size is
@@ -243,6 +276,10 @@ impl Store {
                 return None;
             }
             let path = self.blob(artifact.digest);
+            let elsewhere = || self.has_tier() && self.note_of(artifact.digest).exists();
+            if !path.exists() && elsewhere() {
+                return None;
+            }
             let trouble = self.blob_trouble(&path, artifact.shape, artifact.bytes)?;
             Some(format!("the output `{port}` of record {} {trouble}", record.key.0.short()))
         })
@@ -281,7 +318,7 @@ impl Store {
     pub fn commit(&self, reserved: Reserved, finished: Finished, purpose: Purpose) -> Result<Record, StoreError> {
         let mut outputs = BTreeMap::new();
         for output in &finished.outputs {
-            let artifact = self.keep(output)?;
+            let artifact = self.keep(output, finished.usage.wall_ns)?;
             outputs.insert(output.port.clone(), artifact);
             fault::point("commit.blob");
         }
@@ -312,18 +349,30 @@ impl Store {
             let older = path.with_extension(self.unique("older"));
             std::fs::rename(&path, &older).map_err(failed("move the older record aside as", &older))?;
         }
+        let bytes = self.printed(&record);
         for _ in 0..3 {
-            if self.publish(&path, &record.print())? {
+            if self.publish_lasting(&path, &bytes, record.usage.wall_ns)? {
                 return Ok(record);
             }
-            match self.find(record.key)? {
-                Found::Record(theirs) => return Ok(*theirs),
+            match self.here(record.key)? {
+                Here::Record(theirs) => return Ok(*theirs),
+                // Ours is trusted: it takes the place, and the other stays beside it for those who trust that.
+                Here::Untrusted(_) if self.untrusted(&bytes).is_none() => {
+                    let older = path.with_extension(self.unique("older"));
+                    std::fs::rename(&path, &older).map_err(failed("move a record aside as", &older))?;
+                }
                 // It was no good and has been moved aside, or somebody swept it: ours may go there now.
-                Found::Damaged(_) | Found::Nothing => {}
+                Here::Damaged(_) | Here::Nothing => {}
+                Here::Untrusted(_) => break,
             }
         }
-        // What stands there is no good and cannot be moved (it is not ours): our result is true all the same.
+        // What stands there cannot be moved (it is not ours, or not for us to judge): our result is true all the same.
         Ok(record)
+    }
+
+    /// A record as it is kept, signed if this user has a key.
+    fn printed(&self, record: &Record) -> Vec<u8> {
+        record.print(self.key.as_ref())
     }
 
     /// Keeps a record whose outputs are in the store already, under another key than it was made for.

@@ -16,9 +16,10 @@ use crate::kind::{
     Code, Complaint, Contract, Kind, Meaning, Needs, Oracle, Port, Program, Sort, StageError, StageKind, Wired,
 };
 use crate::launch::{Child, End, Group, LaunchError, Launcher, Local, Order, Said, Status, Work};
+use crate::lease::gpu;
 use crate::oracle::{Cards, Facts, Host};
 use crate::run::{Finished, OnFailure, Request, RunError, Stop, plan, run};
-use crate::store::Store;
+use crate::store::{Settings, Store};
 
 /// How a toy stage behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -187,7 +188,7 @@ pub(crate) const TOY: Kind = Kind::of::<Toy>();
 
 /// A program with the toy.
 pub(crate) static PROGRAM: Program =
-    Program { kinds: &[TOY], meanings: &[LETTERS], verbs: &[], version: "0", carries: |_| None };
+    Program { kinds: &[TOY], meanings: &[LETTERS], verbs: &[], version: "0", tiers: &[], carries: |_| None };
 
 /// A pipeline being said.
 #[derive(Debug)]
@@ -264,6 +265,8 @@ pub(crate) struct Project {
     _temporary: Option<tempfile::TempDir>,
     pub(crate) root: PathBuf,
     pub(crate) cache: PathBuf,
+    /// What is unusual about its cache.
+    pub(crate) settings: fn(&Path) -> Settings,
 }
 
 /// What is unusual about a run.
@@ -274,6 +277,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) trust_code: &'a [&'a str],
     pub(crate) on_failure: OnFailure,
     pub(crate) jobs: Option<u16>,
+    pub(crate) gpu: gpu::Policy,
 }
 
 /// A run as it was seen.
@@ -362,12 +366,22 @@ impl Project {
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path().canonicalize().unwrap();
         let cache = root.join("cache");
-        Project { _temporary: Some(temporary), root, cache }
+        Project { _temporary: Some(temporary), root, cache, settings: |_| Settings::default() }
+    }
+
+    /// With a cache that is opened so.
+    pub(crate) fn with(settings: fn(&Path) -> Settings) -> Project {
+        Project { settings, ..Project::new() }
     }
 
     /// Of another process, which removes it.
     pub(crate) fn at(root: &Path) -> Project {
-        Project { _temporary: None, root: root.to_owned(), cache: root.join("cache") }
+        Project {
+            _temporary: None,
+            root: root.to_owned(),
+            cache: root.join("cache"),
+            settings: |_| Settings::default(),
+        }
     }
 
     pub(crate) fn sketch(&self) -> Sketch {
@@ -381,7 +395,7 @@ impl Project {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.cache).unwrap()
+        Store::open_with(&self.cache, (self.settings)(&self.root)).unwrap()
     }
 
     /// Runs everything in this very process.
@@ -430,6 +444,7 @@ impl Project {
             jobs: asked.jobs,
             command: &[],
             stop,
+            gpu: asked.gpu,
         };
         run(&request, &mut [observer])
     }
@@ -448,6 +463,7 @@ impl Project {
             jobs: None,
             command: &[],
             stop: &stop,
+            gpu: gpu::Policy::default(),
         };
         plan::plan(&request).unwrap()
     }
@@ -515,5 +531,22 @@ pub(crate) fn processes() -> Local {
 fn child() {
     if let Some(manifest) = std::env::args().next_back().filter(|word| word.ends_with("/manifest.json")) {
         exec::main(&PROGRAM, Path::new(&manifest));
+    }
+}
+
+/// Runs one test of this binary in a process of another user, as root is refused nothing. Says so and does nothing where
+/// that cannot be done.
+pub(crate) fn as_another_user(test: &str) {
+    // Where anybody may go.
+    let directory = tempfile::Builder::new().prefix("pipe-test-").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    let binary = directory.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).args([test, "--exact"]);
+    command.env("TMPDIR", directory.path()).env("HOME", directory.path()).current_dir("/");
+    match command.output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(e) => eprintln!("not run: `setpriv`: {e}"),
     }
 }

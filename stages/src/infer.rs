@@ -13,4 +13,5 @@ pub mod record;
 pub mod request;
 pub mod schedule;
 pub mod serve;
+pub mod tally;
 pub mod time;

@@ -7,19 +7,25 @@ use engine::exec::Io;
 use engine::kind::{Code, Complaint, Contract, Port, Sort, StageError, StageKind, Wired};
 use serde::{Deserialize, Serialize};
 
+use crate::infer::batch::Slice;
 use crate::infer::blocks::Tabled;
 use crate::infer::machine::Machine;
-use crate::infer::record::Recorder;
+use crate::infer::record::{BatchRow, Recorder, RequestRow, Stretch, TokenRow};
 use crate::infer::request::Request;
 use crate::infer::schedule::Knobs;
 use crate::infer::serve::{ServeError, Served, serve};
+use crate::infer::tally::Tally;
 use crate::model::card::{self, Card};
 use crate::predict::{OutOfRange, Outside, Predictor};
 use crate::tables::OPS;
 use crate::tables::meaning;
 use crate::tables::ops;
 use crate::tables::requests::read_requests;
-use crate::tables::run::{Named, RunMeta, RunWriter, TokenIds};
+use crate::tables::run::{BatchDetail, Detail, Hardware, Named, RunMeta, RunWriter, TokenDetail, TokenIds};
+
+mod outcome;
+
+pub use outcome::{Figures, Outcome, outcome};
 
 /// Configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,6 +35,10 @@ pub struct Config {
     pub scheduler: Knobs,
     /// What to do about an iteration that lies outside of the profile.
     pub outside: Outside,
+    /// `full`: a row an output token; `none`: their gaps are told in `summary.json` alone.
+    pub tokens: TokenDetail,
+    /// `full`: a row an iteration; `summary`: their sums are told in `summary.json` alone.
+    pub batches: BatchDetail,
 }
 
 /// The kind.
@@ -39,7 +49,7 @@ impl StageKind for Sim {
     type Config = Config;
     const NAME: &'static str = "sim";
     const ABOUT: &'static str = "serves a workload on a virtual machine timed by a profile";
-    const CODE: Code = Code { version: 1, modules: crate::kinds::codes::SIM };
+    const CODE: Code = Code { version: 2, modules: crate::kinds::codes::SIM };
 
     fn contract(config: &Config, _: &Wired) -> Result<Contract, Complaint> {
         config.scheduler.check().map_err(|(field, message)| Complaint::new(format!("scheduler.{field}"), message))?;
@@ -52,7 +62,7 @@ impl StageKind for Sim {
             outputs: vec![Port::new(
                 "run",
                 "run",
-                "directory: tables `requests`, `tokens`, `batches`, and `meta.json`",
+                "directory: tables `requests`, `tokens`, `batches`, `meta.json`, and the figures in `summary.json`",
             )],
             sort: Sort::Computed,
             ..Contract::default()
@@ -71,17 +81,52 @@ impl StageKind for Sim {
                 .help("measure it again; a profile is not mended by hand")
         })?;
         let directory = io.output("run")?;
-        let mut writer = RunWriter::create(&directory, TokenIds::MadeUp)?;
-        let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut writer)?;
+        let detail = Detail { tokens: config.tokens, batches: config.batches };
+        let writer = RunWriter::create(&directory, TokenIds::MadeUp)?.with_detail(detail);
+        let mut both = Both { tally: Tally::for_requests(requests.len()), writer };
+        let simulated = simulate(&requests, &config.scheduler.for_model(card.max_positions), predictor, &mut both)?;
+        let Both { tally, writer } = both;
+        let figures = Figures::of(&tally);
         io.metric("iterations", f64::from(simulated.served.batches), "");
         io.metric("simulated time", simulated.served.end.as_secs_f64(), "s");
         let mut meta = meta(config, &card, &simulated);
         meta.requests = Named { name: "requests".to_owned(), digest: digest(&requests_at)? };
         meta.ops = Some(Named { name: "ops".to_owned(), digest: digest(&ops_at)? });
+        meta.hardware = profiled_on(&io.input("ops")?.path);
         for note in &meta.notes {
             io.warn(note);
         }
-        Ok(writer.finish(&directory, &meta)?)
+        writer.finish(&directory, &meta)?;
+        figures.write(&directory.join(outcome::SUMMARY))
+    }
+}
+
+/// The writer gets what the tally has seen.
+struct Both {
+    tally: Tally,
+    writer: RunWriter,
+}
+
+impl Recorder for Both {
+    fn batch(&mut self, row: BatchRow, slices: &[Slice]) {
+        self.tally.batch(row, slices);
+        self.writer.batch(row, slices);
+    }
+
+    fn token(&mut self, row: TokenRow) {
+        self.tally.token(row);
+        self.writer.token(row);
+    }
+
+    fn request(&mut self, row: RequestRow) {
+        self.writer.request(row.clone());
+        self.tally.request(row);
+    }
+
+    fn stretch(&mut self, stretch: Stretch<'_>) {
+        let Stretch { rows, slices, produced, token_id } = stretch;
+        self.tally.stretch(Stretch { rows, slices, produced, token_id });
+        self.writer.stretch(Stretch { rows, slices, produced, token_id });
     }
 }
 
@@ -145,6 +190,11 @@ fn meta(config: &Config, card: &Card, simulated: &Simulated) -> RunMeta {
     }
     meta.notes.clone_from(&simulated.notes);
     meta
+}
+
+/// The hardware that the profile was taken on, where its `meta.json` says.
+fn profiled_on(directory: &std::path::Path) -> Option<Hardware> {
+    RunMeta::read(&directory.join("meta.json")).ok()?.hardware
 }
 
 fn digest(path: &std::path::Path) -> Result<String, StageError> {

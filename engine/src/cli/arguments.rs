@@ -47,8 +47,10 @@ pub(super) enum Verb {
     Init(Init),
     /// Try out what a run relies on here: the cache directory, locks, cards
     Doctor,
-    /// List cards with who holds them and who waits
+    /// List cards with what they do, who holds them and who waits
     Gpu,
+    /// Make or show the key that signs your records
+    Key(Key),
     /// Print a completion script for a shell
     Completions(Completions),
     /// The inside of a run
@@ -174,9 +176,29 @@ pub(super) struct Gc {
     /// Say what would go and do nothing
     #[arg(long)]
     pub(super) plan: bool,
+    /// Sweep the shared tier that pipe.toml names, and not the cache; what goes there is deleted
+    #[arg(long)]
+    pub(super) shared: bool,
     /// How long what was swept stays in the trash, and how young a file must be to be spared: `90m`, `36h`, `7d`
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = time)]
     pub(super) grace: std::time::Duration,
+}
+
+/// `pipe key`.
+#[derive(Debug, Args)]
+pub(super) struct Key {
+    /// What of it.
+    #[command(subcommand)]
+    pub(super) verb: KeyVerb,
+}
+
+/// What is done with a key.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum KeyVerb {
+    /// Make one, in a file that only you can read (PIPE_KEY, or ~/.config/pipe/key), and print its public half
+    New,
+    /// Print its public half, for `[cache] trust` in pipe.toml
+    Show,
 }
 
 /// `pipe kinds`.

@@ -94,6 +94,9 @@ pub(super) fn needs(needs: &Needs) -> String {
     if needs.gpu_memory_mib > 0 {
         words.push(format!("{} on each card", crate::report::bytes(needs.gpu_memory_mib * 1024 * 1024)));
     }
+    if needs.gpu_budget_mib > 0 {
+        words.push(format!("at most {} of each", crate::report::bytes(needs.gpu_budget_mib * 1024 * 1024)));
+    }
     if needs.quiet {
         words.push("the machine to itself".to_owned());
     }

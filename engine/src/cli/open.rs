@@ -1,6 +1,8 @@
 //! What verbs need before they can do anything: the words told apart, the pipeline loaded, the cache found.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::here::{self, Sorted};
 use super::history;
@@ -12,7 +14,9 @@ use crate::load::{self, Load, Loaded, Machine, Project};
 use crate::oracle::Facts;
 use crate::run::journal::Line;
 use crate::source::nearest::nearest;
-use crate::store::Store;
+use crate::store::sign::SecretKey;
+use crate::store::tier::{Directory, Tier};
+use crate::store::{Settings, Store};
 
 /// The directory in which the command was typed.
 ///
@@ -24,6 +28,7 @@ pub(super) fn current_directory() -> Result<PathBuf, Trouble> {
 
 /// A pipeline that was loaded for a verb, and the stages that were named.
 pub(super) struct Opened {
+    pub(super) program: &'static Program,
     pub(super) loaded: Loaded,
     pub(super) stages: Vec<String>,
 }
@@ -32,8 +37,8 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// When no pipeline is meant, or the author made a mistake.
-pub(super) fn pipeline(program: &Program, words: &[String], facts: &Facts) -> Result<Opened, Trouble> {
-    pipeline_by(words, facts, &|request| match load::recall(program, request).filter(Loaded::has_its_files) {
+pub(super) fn pipeline(program: &'static Program, words: &[String], facts: &Facts) -> Result<Opened, Trouble> {
+    pipeline_by(program, words, facts, &|request| match load::recall(program, request).filter(Loaded::has_its_files) {
         Some(recalled) => Ok(recalled),
         None => Ok(load::load(program, request)?),
     })
@@ -47,8 +52,13 @@ type Loading<'a> = dyn Fn(&Load) -> Result<Loaded, Trouble> + 'a;
 ///
 /// # Errors
 /// As [`pipeline`].
-pub(super) fn for_run(program: &Program, words: &[String], facts: &Facts, anew: Anew) -> Result<Opened, Trouble> {
-    pipeline_by(words, facts, &|request| match (anew, load::recall(program, request)) {
+pub(super) fn for_run(
+    program: &'static Program,
+    words: &[String],
+    facts: &Facts,
+    anew: Anew,
+) -> Result<Opened, Trouble> {
+    pipeline_by(program, words, facts, &|request| match (anew, load::recall(program, request)) {
         (Anew::IfChanged, Some(recalled)) => Ok(recalled),
         _ => Ok(load::load(program, request)?),
     })
@@ -63,7 +73,12 @@ pub(super) enum Anew {
     Now,
 }
 
-fn pipeline_by(words: &[String], facts: &Facts, loading: &Loading<'_>) -> Result<Opened, Trouble> {
+fn pipeline_by(
+    program: &'static Program,
+    words: &[String],
+    facts: &Facts,
+    loading: &Loading<'_>,
+) -> Result<Opened, Trouble> {
     let root = here::root(&current_directory()?);
     let Sorted { file, stages, overrides } = here::sort(words, &root);
     let named = file.is_some();
@@ -81,7 +96,7 @@ fn pipeline_by(words: &[String], facts: &Facts, loading: &Loading<'_>) -> Result
         // The first word may have been meant as a pipeline.
         false => trouble.and_help(&pipelines_here(&root, first.as_ref())),
     })?;
-    Ok(Opened { loaded, stages })
+    Ok(Opened { program, loaded, stages })
 }
 
 /// The stages that `words` name: a stage, or all points of a matrix.
@@ -132,12 +147,86 @@ fn pipelines_here(root: &Path, word: Option<&String>) -> String {
     }
 }
 
-/// Opens the cache.
+/// Opens the cache alone.
 ///
 /// # Errors
 /// When it cannot be opened or made.
 pub(super) fn store(option: Option<&Path>, project: &Project) -> Result<Store, Trouble> {
-    Ok(Store::open(&cache_directory(option, project))?)
+    Ok(Store::open_with(&cache_directory(option, project), settings(project)?)?)
+}
+
+/// Opens the cache with the shared tier behind it, if the project names one. A tier that cannot be opened is told when
+/// the run begins, and the run goes on without.
+///
+/// # Errors
+/// When the cache cannot be opened or made, or the address of the tier is none.
+pub(super) fn store_with_tier(program: &Program, option: Option<&Path>, project: &Project) -> Result<Store, Trouble> {
+    let mut settings = settings(project)?;
+    if let Some(address) = &project.cache.shared {
+        match tier(program, address, project)? {
+            Ok(tier) => settings.tier = Some(tier),
+            Err(trouble) => {
+                settings.notes.push(format!("the shared tier `{}` is not used: {trouble}", without_secrets(address)));
+            }
+        }
+    }
+    Ok(Store::open_with(&cache_directory(option, project), settings)?)
+}
+
+fn settings(project: &Project) -> Result<Settings, Trouble> {
+    let key = SecretKey::usual().map(|path| SecretKey::read(&path)).transpose().map_err(Trouble::mistake)?.flatten();
+    Ok(Settings {
+        salt: project.cache.salt.clone(),
+        local: Some(project.root.join(".pipe/cache")),
+        push: project.cache.push,
+        check: project.cache.check,
+        trust: project.cache.trust.clone(),
+        key,
+        ..Settings::default()
+    })
+}
+
+/// Opens the tier at `address`.
+///
+/// # Errors
+/// When no such sort of tier is known; what is wrong with this one is inside.
+pub(super) fn tier(
+    program: &Program,
+    address: &str,
+    project: &Project,
+) -> Result<Result<Arc<dyn Tier>, String>, Trouble> {
+    /// A directory on a server that does not answer would hang the run.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let open: Box<dyn FnOnce() -> Result<Arc<dyn Tier>, String> + Send> = match address.split_once("://") {
+        None => {
+            let directory = project.root.join(address);
+            Box::new(move || match Directory::open(&directory) {
+                Ok(tier) => Ok(Arc::new(tier)),
+                Err(e) => Err(super::trouble::chain(&e)),
+            })
+        }
+        Some((scheme, _)) => {
+            let Some(known) = program.tiers.iter().find(|known| known.name == scheme) else {
+                let names: Vec<&str> = program.tiers.iter().map(|known| known.name).collect();
+                let message = format!("`{scheme}://` is no place for shared results");
+                return Err(Trouble::mistake(message)
+                    .help(format!("[cache] shared: a directory, or one of: {}", names.join(", "))));
+            };
+            let (open, address) = (known.open, address.to_owned());
+            Box::new(move || open(&address))
+        }
+    };
+    let (to, from) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || drop(to.send(open())));
+    Ok(from.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(format!("no answer for {} s", PATIENCE.as_secs()))))
+}
+
+/// An address as it may be shown: without what stands before `@` or after `?`.
+fn without_secrets(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let rest = rest.split('?').next().unwrap_or_default();
+    let rest = if scheme.is_empty() { address } else { rest.rsplit('@').next().unwrap_or_default() };
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
 /// Where the cache lies: `--cache`, else `PIPE_CACHE`, else what the project says.

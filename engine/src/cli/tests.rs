@@ -10,6 +10,7 @@ static PROGRAM: Program = Program {
         run: |words| if words == ["--flat", "--help", "out"] { 42 } else { 1 },
     }],
     version: "1.2.3",
+    tiers: &[],
     carries: |_| None,
 };
 

@@ -141,6 +141,10 @@ impl From<RunError> for Trouble {
         match error {
             RunError::Store(error) => error.into(),
             RunError::Project { .. } => Trouble::internal(chain(&error)),
+            RunError::NoBoard { .. } => Trouble::internal(error.to_string()).help(
+                "two stages on one card would spoil each other's figures; name a directory of this host that all its \
+                 users can write with `PIPE_GPU_BOARD`, or set `without_lock = \"warn\"` under `[gpu]` in pipe.toml",
+            ),
             RunError::NoStage { .. } => {
                 Trouble::mistake(error.to_string()).help("`pipe show PIPELINE` lists the stages of a pipeline")
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::{Diff, Format, Gc, Graph, Init, Kinds, Plan, Run, Runs, Show, Why};
+use super::cards::Standing;
 use super::doctor::{Check, Finding};
 use super::draw::Drawing;
 use super::screen::Telling;
@@ -21,7 +22,7 @@ use crate::launch::Local;
 use crate::lease::gpu::Board;
 use crate::load;
 use crate::memory::Memory;
-use crate::oracle::Facts;
+use crate::oracle::{Card, Facts};
 use crate::report::paint::Paint;
 use crate::report::{bytes, count, counted};
 use crate::run::plan::{Answer, Planned};
@@ -110,7 +111,7 @@ impl Ready {
     fn new(cache: Option<&Path>, opened: &open::Opened, facts: Facts) -> Result<Ready, Trouble> {
         let launcher = Local::this_program()
             .map_err(|e| Trouble::internal(format!("cannot find this program's own file: {e}")))?;
-        let store = open::store(cache, &opened.loaded.project)?;
+        let store = open::store_with_tier(opened.program, cache, &opened.loaded.project)?;
         Ok(Ready { store, launcher, facts, stop: Arc::new(Stop::new()) })
     }
 
@@ -127,6 +128,7 @@ impl Ready {
             jobs: None,
             command: &[],
             stop: &self.stop,
+            gpu: opened.loaded.project.gpu,
         }
     }
 }
@@ -424,6 +426,11 @@ pub(super) fn gpu() -> Done {
         .map_err(|e| Trouble::internal(format!("cannot use `{}`: {e}", directory.display())))?;
     let waiting =
         board.tickets().map_err(|e| Trouble::internal(format!("cannot list `{}`: {e}", directory.display())))?;
-    say(&cards::tell(Facts::here().cards(), &|uuid| board.holder(uuid), &waiting, paint()));
+    let facts = Facts::here();
+    let standing = |card: &Card| Standing {
+        holders: board.holders(&card.uuid),
+        now: facts.gauge().map(|gauge| gauge.read(&card.uuid, 0)),
+    };
+    say(&cards::tell(facts.cards(), &standing, &waiting, paint()));
     Ok(Exit::Good.into())
 }

@@ -81,8 +81,15 @@ fn needs_and_what_is_shown_are_told_to_the_engine_and_not_printed() {
         sort = "measured"
     "#;
     let contract = Command::contract(&command(text), &Wired::default()).unwrap();
-    let needs =
-        Needs { cpus: 3, memory_mib: 100, gpus: 1, gpu_name: Some("X100".into()), gpu_memory_mib: 0, quiet: true };
+    let needs = Needs {
+        cpus: 3,
+        memory_mib: 100,
+        gpus: 1,
+        gpu_name: Some("X100".into()),
+        gpu_memory_mib: 0,
+        gpu_budget_mib: 0,
+        quiet: true,
+    };
     assert_eq!(contract.needs, needs);
     assert_eq!(contract.sort, Sort::Measured);
     assert_eq!(contract.oracles, [Oracle::Host, Oracle::Gpu, Oracle::Driver]);

@@ -7,7 +7,7 @@ use super::*;
 const CAPACITY: Capacity = Capacity { cpus: 4, memory_mib: 100 };
 
 fn ask(cpus: u16, memory_mib: u64) -> Ask {
-    Ask { cpus, memory_mib, quiet: false, gpus: 0, cards: Vec::new() }
+    Ask { cpus, memory_mib, quiet: false, gpus: 0, cards: Vec::new(), how: gpu::How::Alone }
 }
 
 fn granted(pool: &mut Pool) -> Vec<(Waiter, Lease)> {
@@ -54,7 +54,7 @@ fn one_that_needs_nothing_of_what_is_lacking_goes_ahead() {
 fn a_stage_for_more_cores_than_are_to_be_used_runs_alone() {
     let needs = Needs { cpus: 16, ..Needs::default() };
     let mut pool = Pool::new(CAPACITY, None);
-    pool.ask(1, 0, Ask::of(&needs, Vec::new(), CAPACITY));
+    pool.ask(1, 0, Ask::of(&needs, Sort::Computed, &[], CAPACITY));
     assert_eq!(pool.grant().unwrap().1.cpus, 4);
 }
 

@@ -7,19 +7,27 @@ use serde::Deserialize;
 
 use super::reading::Reading;
 use super::shape;
+use crate::lease::gpu::Policy;
 use crate::source::Span;
+use crate::store::settings::{Check, Push};
+use crate::store::sign::PublicKey;
 
 /// The file that marks a project's root.
 pub const FILE: &str = "pipe.toml";
 
 /// What the project says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Project {
     /// Where results are kept.
     pub cache: Cache,
     /// How stages are started.
     pub launcher: Launchers,
+    /// How cards are shared on this host.
+    pub gpu: Policy,
+    /// The project's directory.
+    #[serde(skip)]
+    pub root: PathBuf,
 }
 
 /// `[cache]`.
@@ -28,15 +36,28 @@ pub struct Project {
 pub struct Cache {
     /// The cache directory; from the root, if relative.
     pub directory: PathBuf,
-    /// A second tier that is shared with others: a directory, or `scheme://…`.
+    /// A second tier that is shared with others: a directory, from the root if relative, or `scheme://…`.
     pub shared: Option<String>,
+    /// Which new results go there.
+    pub push: Push,
+    /// When the bytes of blobs are looked at; unless given, before their first use where `trust` names keys.
+    pub check: Option<Check>,
+    /// Whose records are believed, by their public keys; empty = everybody's.
+    pub trust: Vec<PublicKey>,
     /// Part of every key: change it to disown every record at once.
     pub salt: String,
 }
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache { directory: PathBuf::from("cache"), shared: None, salt: String::new() }
+        Cache {
+            directory: PathBuf::from("cache"),
+            shared: None,
+            push: Push::All,
+            check: None,
+            trust: Vec::new(),
+            salt: String::new(),
+        }
     }
 }
 
@@ -95,6 +116,7 @@ pub(super) fn read(reading: &mut Reading) -> Project {
 }
 
 fn rooted(mut project: Project, reading: &Reading) -> Project {
+    project.root.clone_from(&reading.root);
     project.cache.directory = reading.root.join(&project.cache.directory);
     project
 }

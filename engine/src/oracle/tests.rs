@@ -75,3 +75,16 @@ fn this_machine_has_a_processor_and_a_library_that_is_not_there_is_no_card() {
     assert_eq!(facts.cards().cards, []);
     assert_eq!(facts.found(), "no GPU (no NVIDIA driver)");
 }
+
+#[test]
+fn slurm_says_which_cards_may_be_used_where_nobody_else_does() {
+    let say = |set: &[(&str, &str)]| {
+        let set: Vec<(String, String)> = set.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        allowed(move |name| set.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()))
+    };
+    assert_eq!(say(&[("SLURM_JOB_GPUS", "0,1"), ("SLURM_STEP_GPUS", "1")]).as_deref(), Some("1"));
+    assert_eq!(say(&[("SLURM_JOB_GPUS", "0,1"), ("CUDA_VISIBLE_DEVICES", "GPU-7")]).as_deref(), Some("GPU-7"));
+    // What Slurm sets for a job that asked for none names no card.
+    assert_eq!(allow(vec![card(1, "A", 1)], "NoDevFiles"), []);
+    assert_eq!(say(&[]), None);
+}

@@ -3,14 +3,15 @@
 use std::os::unix::fs::symlink;
 
 use super::{
-    Attempt, BTreeMap, BinaryHeap, Duration, Elsewhere, Event, Feed, Found, Halt, HashMap, Instant, Journal, Key, Last,
-    Lease, Left, Lookup, Made, Memory, Named, Node, Observer, Order, Path, PathBuf, Record, Request, Reserved,
-    Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, StageId, State, StoreError, Who, channel, gpu,
-    program, results, work,
+    Attempt, Awaited, BTreeMap, BinaryHeap, Duration, Elsewhere, Event, Feed, Found, Halt, HashMap, Instant, Journal,
+    Key, Last, Lease, Left, Lookup, Made, Memory, Named, Node, Observer, Order, Path, PathBuf, Record, Request,
+    Reserved, Resolver, Results, Root, Run, RunError, Scope, Stage, StageError, StageId, State, StoreError, VecDeque,
+    Who, card, channel, gpu, program, results, work,
 };
 use super::{Bad, Capacity, Finished, Pool};
 use crate::attempt::{self, Manifest};
 use crate::exec::Source;
+use crate::kind::Sort;
 use crate::store::failed;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
@@ -37,11 +38,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         let cpus = request.jobs.map_or(facts.cores, |jobs| jobs.min(facts.cores)).max(1);
         let memory_mib = if facts.memory_mib == 0 { u64::MAX } else { facts.memory_mib };
         let needs_cards = request.pipeline.stages.iter().zip(wanted).any(|(s, w)| *w && s.contract.needs.gpus > 0);
-        let board = needs_cards.then(|| {
-            let path = gpu::Board::usual();
-            gpu::Board::open(&path, me).map_err(|source| RunError::Project { doing: "make", path, source })
-        });
-        let board = board.transpose()?;
+        let (board, warning) = if needs_cards { board(request, me)? } else { (None, None) };
         let (nodes, starts, takers) = nodes(request, wanted, &memory, &results);
         Ok(Run {
             resolver,
@@ -79,6 +76,10 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             from,
             halt: Halt::Not,
             changed: false,
+            beforehand: warning.into_iter().chain(request.store.notes().iter().cloned()).collect(),
+            preparing: VecDeque::new(),
+            fetching: 0,
+            transfers: 0,
         })
     }
 
@@ -97,6 +98,9 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             stages: names.map(|stage| (stage.name.clone(), stage.kind.name.to_owned())).collect(),
         };
         self.emit(&started);
+        for message in std::mem::take(&mut self.beforehand) {
+            self.emit(&Event::Warning { stage: None, message });
+        }
         for stage in wanted {
             if self.nodes[stage as usize].missing == 0 {
                 self.set(stage, State::Ready);
@@ -108,6 +112,12 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     pub(super) fn begin<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>, stage: u32, lease: Lease) {
         let spec = self.stage(stage);
         let key = self.nodes[stage as usize].key.expect("a queued stage has a key");
+        if let Some(strangers) = self.in_the_way(stage, &lease) {
+            let uuids = lease.cards.iter().map(|card| card.uuid.clone()).collect();
+            self.pool.give_back(lease);
+            let on = format!("{strangers} to leave, {} s at most", self.request.gpu.wait_s);
+            return self.wait_for(stage, key, Awaited::Card { uuids, next: Instant::now() + card::PASSING }, on);
+        }
         let who = Who::here(&self.id, &spec.name);
         let reserved = match self.request.store.lookup(key, &who, self.purpose(stage)) {
             Ok((Lookup::Miss(reserved), warning)) => {
@@ -123,7 +133,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             Ok((Lookup::Busy(other), _)) => {
                 self.pool.give_back(lease);
                 let on = format!("it is being computed by run {} on {}", other.run, other.host);
-                return self.wait_for(stage, key, None, on);
+                return self.wait_for(stage, key, Awaited::Record, on);
             }
             Err(error) => {
                 self.pool.give_back(lease);
@@ -134,7 +144,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             Some(Left::Running(attempt)) => {
                 self.pool.give_back(lease);
                 let on = format!("it still runs in `{}`", attempt.directory.display());
-                self.wait_for(stage, key, Some(attempt.directory), on);
+                self.wait_for(stage, key, Awaited::Orphan(attempt.directory), on);
             }
             Some(Left::Finished(attempt, _)) => {
                 // Taken once; if that comes to nothing, it is computed.
@@ -153,7 +163,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 work: program::work(spec, lease.cpus)?,
                 cpus: lease.cpus,
                 gpus: lease.cards.iter().map(|card| card.uuid.clone()).collect(),
-                locks: lease.cards.iter().map(|card| &card.lock).collect(),
+                locks: lease.cards.iter().flat_map(|card| &card.locks).collect(),
                 timeout: spec.policy.timeout_s.and_then(|s| Duration::try_from_secs_f64(s).ok()),
             };
             let child = self.request.launcher.start(&order).map_err(|error| {
@@ -209,6 +219,16 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             );
             self.warn(stage, message);
         }
+        let facts = self.request.facts;
+        let gauge = facts.gauge().filter(|_| child.is_some() && !lease.cards.is_empty());
+        let mut cards = gauge.map(|gauge| card::Watch::new(gauge, self.pool.board_of(stage), &lease.cards));
+        let on_disturbed = match self.nodes[stage as usize].disturbed < self.request.gpu.retries {
+            true => work::OnDisturbed::Discard,
+            false => work::OnDisturbed::Mark,
+        };
+        if let (Some(cards), Some(child)) = (&mut cards, &child) {
+            cards.look(child.group().leader());
+        }
         // One that is found finished has no process to signal, but is waited for like the others.
         self.groups.entry(stage).or_default();
         self.leases.insert(stage, lease);
@@ -216,6 +236,8 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             stage,
             attempt,
             child,
+            cards,
+            on_disturbed,
             reserved,
             purpose: self.purpose(stage),
             places: program::places(spec),
@@ -237,9 +259,21 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         scope.spawn(move || work::see_through(job, store, &to));
     }
 
-    fn wait_for(&mut self, stage: u32, key: Key, orphan: Option<PathBuf>, on: String) {
+    fn wait_for(&mut self, stage: u32, key: Key, awaited: Awaited, on: String) {
         self.emit(&Event::StageBlocked { stage: self.stage(stage).name.clone(), on });
-        self.elsewhere.push(Elsewhere { stage, key, orphan });
+        self.elsewhere.push(Elsewhere { stage, key, awaited });
+    }
+
+    /// Who computes on the cards that a measurement was given, as long as it is to wait for them to leave.
+    fn in_the_way(&mut self, stage: u32, lease: &Lease) -> Option<String> {
+        if self.stage(stage).contract.sort != Sort::Measured || lease.cards.is_empty() {
+            return None;
+        }
+        let uuids: Vec<String> = lease.cards.iter().map(|card| card.uuid.clone()).collect();
+        let strangers = card::strangers_on(self.request.facts, &uuids)?;
+        let patience = Duration::try_from_secs_f64(self.request.gpu.wait_s).unwrap_or(Duration::ZERO);
+        let until = *self.nodes[stage as usize].patient_until.get_or_insert_with(|| Instant::now() + patience);
+        (Instant::now() < until).then_some(strangers)
     }
 
     /// What became of attempts at `key` that other engines began. The scratch directory is listed once a run.
@@ -406,6 +440,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
 
     /// The end: texts that are to be shown, where the last results lie, what the project needs from now on.
     pub(super) fn finish(mut self) -> Finished {
+        self.bring_what_is_looked_at();
         let stages = &self.request.pipeline.stages;
         for stage in 0..u32::try_from(stages.len()).expect("stages are counted in 32 bits") {
             if matches!(self.nodes[stage as usize].state, State::Hit | State::Done) {
@@ -420,6 +455,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         if self.changed {
             self.register();
         }
+        self.tell_troubles();
         let count = &mut self.count;
         count.exit = match () {
             () if count.stopped => 130,
@@ -479,6 +515,27 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     }
 }
 
+/// The board of this host's cards. Where it cannot be used, that is an error, or by choice one of this project alone and
+/// a warning.
+fn board(request: &Request<'_>, who: Who) -> Result<(Option<gpu::Board>, Option<String>), RunError> {
+    let path = gpu::Board::usual();
+    let error = match gpu::Board::open(&path, who.clone()) {
+        Ok(board) => return Ok((Some(board), None)),
+        Err(error) => error,
+    };
+    if request.gpu.without_lock == gpu::WithoutLock::Error {
+        return Err(RunError::NoBoard { path, source: error });
+    }
+    let own = request.pipeline.root.join(".pipe/gpu");
+    let board = gpu::Board::open(&own, who).map_err(|source| RunError::NoBoard { path: own, source })?;
+    let warning = format!(
+        "cards cannot be locked for all of this host: `{}`: {error}; only the runs of this project keep off each \
+         other's cards, anybody else's may disturb them",
+        path.display()
+    );
+    Ok((Some(board), Some(warning)))
+}
+
 /// The nodes of a run, and who takes from whom: `takers[starts[i]..starts[i + 1]]` take from stage `i`.
 fn nodes(
     request: &Request<'_>,
@@ -525,6 +582,9 @@ fn nodes(
             last,
             in_place,
             tries: 0,
+            disturbed: 0,
+            losses: 0,
+            patient_until: None,
             key: None,
             outputs: Vec::new(),
             text: None,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::look::has_all_ports;
 use super::work::Bad;
-use super::{Halt, OnFailure, Run, State};
+use super::{Halt, OnFailure, Run, State, card};
 use crate::event::Event;
 use crate::kind::StageError;
 use crate::memory::Last;
@@ -48,6 +48,12 @@ impl Run<'_, '_, '_> {
                 Event::StageDone { stage: spec.name.clone(), usage: record.usage, outputs }
             }
         });
+        if state == State::Done
+            && let Some(by) = record.circumstances.get(card::DISTURBED).and_then(|by| by.as_str())
+        {
+            let message = format!("the measurement was disturbed by {by}; it is kept, and its record says so");
+            self.warn(stage, message);
+        }
         self.concluded(stage, state, record.gate.as_deref());
     }
 
@@ -69,6 +75,11 @@ impl Run<'_, '_, '_> {
         self.wake_twins(stage);
     }
 
+    /// A stage is no longer at its key: those that waited for the same look again.
+    pub(super) fn leave_work(&mut self, stage: u32) {
+        self.wake_twins(stage);
+    }
+
     /// Stages that waited for the same key look again.
     fn wake_twins(&mut self, stage: u32) {
         let Some(key) = self.nodes[stage as usize].key else { return };
@@ -84,6 +95,22 @@ impl Run<'_, '_, '_> {
             let because = "the run was stopped".to_owned();
             self.emit(&Event::StageSkipped { stage: self.stage(stage).name.clone(), because });
             return self.set(stage, State::Skipped);
+        }
+        if bad.disturbed && self.halt != Halt::Not {
+            let because = "the run was stopped before its measurement was taken again".to_owned();
+            self.emit(&Event::StageSkipped { stage: self.stage(stage).name.clone(), because });
+            return self.set(stage, State::Skipped);
+        }
+        if bad.disturbed {
+            let node = &mut self.nodes[stage as usize];
+            node.disturbed += 1;
+            node.patient_until = None;
+            // What was thrown away is no failed try.
+            node.tries = node.tries.saturating_sub(1);
+            let count = format!("{} of {}", node.disturbed, self.request.gpu.retries);
+            self.warn(stage, format!("{}; it is taken again ({count})", bad.error));
+            self.set(stage, State::Queued);
+            return self.ask_again(stage);
         }
         let spec = self.stage(stage);
         let another = bad.adopted || self.nodes[stage as usize].tries <= spec.policy.retries;
@@ -116,6 +143,6 @@ impl Run<'_, '_, '_> {
 impl Bad {
     /// A stage of which nothing was begun.
     pub(super) fn before(error: StageError) -> Bad {
-        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false }
+        Bad { error, attempt: PathBuf::new(), tail: Vec::new(), signalled: false, adopted: false, disturbed: false }
     }
 }

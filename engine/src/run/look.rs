@@ -7,7 +7,6 @@ use crate::event::Event;
 use crate::graph::Stage;
 use crate::key::Key;
 use crate::kind::StageError;
-use crate::lease::Ask;
 use crate::store::{Found, Purpose, Record};
 
 impl Run<'_, '_, '_> {
@@ -58,9 +57,8 @@ impl Run<'_, '_, '_> {
             let on = "another stage of this run that does the same".to_owned();
             return self.emit(&Event::StageBlocked { stage: spec.name.clone(), on });
         }
-        let needs = &spec.contract.needs;
-        let cards = match self.request.facts.eligible(needs) {
-            Ok(cards) => cards.iter().map(|card| card.uuid.clone()).collect(),
+        let cards = match self.request.facts.eligible(&spec.contract.needs) {
+            Ok(cards) => cards,
             Err(absent) => {
                 let message = format!("it declares {}; found: {}", absent.declared, absent.found);
                 return self.fail(stage, Bad::before(StageError::new(message)));
@@ -68,8 +66,9 @@ impl Run<'_, '_, '_> {
         };
         self.at_work.insert(named.key, Vec::new());
         self.set(stage, State::Queued);
-        let ask = Ask::of(needs, cards, self.pool.capacity());
-        self.pool.ask(stage, self.nodes[stage as usize].rank, ask);
+        if !self.waits_for_inputs(stage) {
+            self.ask_for(stage, &cards);
+        }
     }
 
     /// Whether this project remembers a result for `key`, and all of it is where people look for it.

@@ -117,6 +117,10 @@ impl<'a> Resolver<'a> {
                 }
                 let label = format!("{}.{name}", producer.name);
                 let blob = self.request.store.blob(artifact.digest);
+                if memory.meaning(artifact.digest, meaning.name).is_none() && !self.request.store.has(artifact) {
+                    // Where it cannot be had, that is told below.
+                    let _ = self.request.store.bring(artifact, &|_| {});
+                }
                 if blob.exists() || memory.meaning(artifact.digest, meaning.name).is_some() {
                     return by_meaning(meaning, &label, artifact.digest, &blob, memory);
                 }

@@ -1,5 +1,6 @@
 //! `results/<pipeline>/<stage>/<port>[.<extension>]`: where people and other tools find the outputs of the latest run. Links to blobs;
-//! small outputs are files. Relative where the cache lies in the project, so that both can be moved together.
+//! small outputs are files, and so is one that its port gives an extension and that is no large one: a browser goes by the
+//! name at the end of a link, and a blob's has no extension. Links are relative where the cache lies in the project, so that both can be moved together.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -12,6 +13,9 @@ use crate::graph::Stage;
 use crate::kind::Port;
 use crate::memory::Memory;
 use crate::store::{Artifact, Record, Store};
+
+/// Above this an output with an extension is a link all the same, bytes.
+const COPIED_MOST: u64 = 16 << 20;
 
 /// The results of one pipeline of a project.
 pub(super) struct Results<'a> {
@@ -55,7 +59,7 @@ impl<'a> Results<'a> {
         outputs.iter().all(|(port, artifact)| {
             let path = directory.join(file(stage, port));
             let Ok(metadata) = std::fs::symlink_metadata(&path) else { return false };
-            if !metadata.is_symlink() {
+            if is_copied(stage, port, artifact) || !metadata.is_symlink() {
                 return is_file_with(&path, &metadata, artifact, memory);
             }
             std::fs::read_link(&path).is_ok_and(|link| link == self.target(artifact))
@@ -85,6 +89,10 @@ impl<'a> Results<'a> {
                     std::fs::write(&temporary, inline.bytes())?;
                     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o444))?;
                 }
+                None if is_copied(stage, port, artifact) => {
+                    std::fs::copy(self.store.blob(artifact.digest), &temporary)?;
+                    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o444))?;
+                }
                 None => symlink(self.target(artifact), &temporary)?,
             }
             fault::point("results.link");
@@ -110,6 +118,13 @@ impl<'a> Results<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the output lies under `results` as a file of its own, though the cache holds it as a blob.
+fn is_copied(stage: &Stage, port: &str, artifact: &Artifact) -> bool {
+    let declared = stage.contract.outputs.iter().find(|p| p.name == port);
+    let named = declared.is_some_and(|p| !p.extension.is_empty());
+    named && artifact.shape == Shape::File && artifact.bytes <= COPIED_MOST
 }
 
 /// What a stage's output is called in its directory.

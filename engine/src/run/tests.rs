@@ -7,4 +7,5 @@ mod random;
 mod scale;
 mod share;
 mod states;
+mod tier;
 mod unruly;

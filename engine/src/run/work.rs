@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Message;
 use super::resolve::chain;
+use super::{Message, card};
 use crate::attempt::{self, Attempt, Ended, Outcome, Place};
 use crate::digest::{self, Digest};
 use crate::event::Usage;
@@ -18,11 +18,14 @@ use crate::store::{Made, Purpose, Record, Reserved, Store, StoreError};
 const TAIL_LINES: usize = 20;
 
 /// A stage that runs.
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     pub(super) stage: u32,
     pub(super) attempt: Attempt,
     /// Its process; `None` for an attempt that was found finished.
     pub(super) child: Option<Box<dyn Child>>,
+    /// Looks at its cards, if it has any that can be looked at.
+    pub(super) cards: Option<card::Watch<'a>>,
+    pub(super) on_disturbed: OnDisturbed,
     pub(super) reserved: Reserved,
     pub(super) purpose: Purpose,
     /// Where its outputs are to be.
@@ -37,13 +40,31 @@ pub(super) struct Job {
     pub(super) text: String,
 }
 
+/// What becomes of a measurement that was disturbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnDisturbed {
+    /// It is thrown away, to be taken again.
+    Discard,
+    /// It is kept, and says so.
+    Mark,
+}
+
 /// How a stage ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Its record is in the store, and its attempt's directory is no longer needed.
-    Good(Box<Record>, Attempt),
+    /// Its record is in the store, its attempt's directory is no longer needed, and what follows.
+    Good(Box<Record>, Attempt, After),
     /// It is not.
     Bad(Bad),
+}
+
+/// What the thread of a stage that ended well does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing.
+    Nothing,
+    /// It puts the record into the other tier, and then says so.
+    Push,
 }
 
 /// How a stage failed.
@@ -56,23 +77,35 @@ pub(super) struct Bad {
     pub(super) signalled: bool,
     /// It was found finished, and could not be taken.
     pub(super) adopted: bool,
+    /// It ended well, and was thrown away because something disturbed the measurement.
+    pub(super) disturbed: bool,
 }
 
 /// Sees a job through and sends how it ended. Sends exactly one `Ended`, whatever happens.
-pub(super) fn see_through(job: Job, store: &Store, to: &Sender<Message>) {
+pub(super) fn see_through(job: Job<'_>, store: &Store, to: &Sender<Message>) {
     let (stage, directory, adopted) = (job.stage, job.attempt.directory.clone(), job.child.is_none());
     let ending = catch_unwind(AssertUnwindSafe(|| finish(job, store, to))).unwrap_or_else(|_| {
         let error = StageError::new("the engine fell over while it watched this stage")
             .help("this is a fault of the engine; please report it with the text above");
-        Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false, adopted })
+        Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false, adopted, disturbed: false })
     });
+    let pushed = match &ending {
+        Ending::Good(record, _, After::Push) => Some(record.clone()),
+        Ending::Good(..) | Ending::Bad(_) => None,
+    };
     // The run waits for every job that it began, so somebody listens.
     let _ = to.send(Message::Ended { stage, ending });
+    if let Some(record) = pushed {
+        // A fault of a tier's is no fault of the run's.
+        let _ = catch_unwind(AssertUnwindSafe(|| store.push(&record)));
+        let _ = to.send(Message::Pushed);
+    }
 }
 
-fn finish(mut job: Job, store: &Store, to: &Sender<Message>) -> Ending {
+fn finish(mut job: Job<'_>, store: &Store, to: &Sender<Message>) -> Ending {
     let mut metrics = Vec::new();
-    let end = job.child.take().map(|child| watch(child, &job, to, &mut metrics));
+    let end = job.child.take().map(|child| watch(child, &mut job, to, &mut metrics));
+    let _ = to.send(Message::Left { stage: job.stage });
     let attempt = job.attempt.clone();
     let adopted = end.is_none();
     let signalled = end.is_some_and(|end| matches!(end.status, Status::Signalled(_)));
@@ -86,23 +119,37 @@ fn finish(mut job: Job, store: &Store, to: &Sender<Message>) -> Ending {
         Ok(outcome) => outcome,
         Err(error) => return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) }),
     };
-    match keep(job, outcome, end, metrics, store) {
-        Ok(record) => Ending::Good(Box::new(record), attempt),
+    let disturbed = job.cards.as_ref().filter(|_| job.sort == Sort::Measured).and_then(card::Watch::disturbed);
+    if let (Some(by), OnDisturbed::Discard) = (&disturbed, job.on_disturbed) {
+        let error = StageError::new(format!("the measurement was disturbed by {by}"));
+        let bad = Bad { disturbed: true, ..bad(error, &attempt) };
+        attempt.remove();
+        return Ending::Bad(bad);
+    }
+    match keep(job, outcome, end, metrics, disturbed, store) {
+        Ok(record) => {
+            let after = if store.pushes(record.sort) { After::Push } else { After::Nothing };
+            Ending::Good(Box::new(record), attempt, after)
+        }
         Err(error) => Ending::Bad(Bad { adopted, ..bad(error, &attempt) }),
     }
 }
 
 fn bad(error: StageError, attempt: &Attempt) -> Bad {
     let tail = attempt.log_tail(TAIL_LINES);
-    Bad { error, attempt: attempt.directory.clone(), tail, signalled: false, adopted: false }
+    Bad { error, attempt: attempt.directory.clone(), tail, signalled: false, adopted: false, disturbed: false }
 }
 
-fn watch(child: Box<dyn Child>, job: &Job, to: &Sender<Message>, metrics: &mut Vec<(String, f64, String)>) -> End {
-    let mut beat = Instant::now();
-    child.wait(&mut |said| {
-        if beat.elapsed() > crate::store::HEARTBEAT {
-            job.reserved.beat();
-            beat = Instant::now();
+fn watch(
+    child: Box<dyn Child>,
+    job: &mut Job<'_>,
+    to: &Sender<Message>,
+    metrics: &mut Vec<(String, f64, String)>,
+) -> End {
+    let leader = child.group().leader();
+    let end = child.wait(&mut |said| {
+        if let Some(cards) = &mut job.cards {
+            cards.look_now_and_then(leader);
         }
         if let Some(Said::Metric { name, value, unit }) = &said {
             metrics.push((name.clone(), *value, unit.clone()));
@@ -110,11 +157,15 @@ fn watch(child: Box<dyn Child>, job: &Job, to: &Sender<Message>, metrics: &mut V
         if let Some(said) = said {
             let _ = to.send(Message::Said { stage: job.stage, said });
         }
-    })
+    });
+    if let Some(cards) = &mut job.cards {
+        cards.look(leader);
+    }
+    end
 }
 
 /// Whether it ended well. For a kind its own word counts; the exit code only helps to say what went wrong.
-fn judge(job: &Job, end: Option<End>) -> Result<Outcome, StageError> {
+fn judge(job: &Job<'_>, end: Option<End>) -> Result<Outcome, StageError> {
     let status = end.map(|end| end.status);
     if status == Some(Status::TimedOut) {
         let wall = Duration::from_nanos(end.map_or(0, |end| end.usage.wall_ns));
@@ -144,7 +195,7 @@ fn judge(job: &Job, end: Option<End>) -> Result<Outcome, StageError> {
 }
 
 /// The failure of a stage that left no word of its own. Where its file system is full it had no place to write one.
-fn unsaid(job: &Job, status: Option<Status>) -> StageError {
+fn unsaid(job: &Job<'_>, status: Option<Status>) -> StageError {
     /// Less than this holds neither a log nor an outcome.
     const NOTHING_LEFT_BYTES: u64 = 32 << 10;
     let left = rustix::fs::statvfs(&job.attempt.directory).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
@@ -172,10 +223,11 @@ fn died(status: Option<Status>) -> String {
 
 /// Brings the outputs of a job that ended well into the store.
 fn keep(
-    job: Job,
+    job: Job<'_>,
     outcome: Outcome,
     end: Option<End>,
     metrics: Vec<(String, f64, String)>,
+    disturbed: Option<String>,
     store: &Store,
 ) -> Result<Record, StageError> {
     for (label, path, glance) in &job.files {
@@ -190,6 +242,12 @@ fn keep(
     let mut circumstances = outcome.circumstances;
     for (name, value, unit) in metrics {
         circumstances.insert(format!("metric.{name}"), serde_json::json!({ "value": value, "unit": unit }));
+    }
+    if let Some(cards) = &job.cards {
+        circumstances.insert(card::CIRCUMSTANCE.to_owned(), cards.told());
+    }
+    if let Some(by) = disturbed {
+        circumstances.insert(card::DISTURBED.to_owned(), by.into());
     }
     let mut usage = end.map_or(outcome.usage, |end| end.usage);
     usage.peak_memory_bytes = usage.peak_memory_bytes.max(outcome.usage.peak_memory_bytes);

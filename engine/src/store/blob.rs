@@ -6,14 +6,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Artifact, INLINE_BYTES, Inline, Meant, Store, StoreError, failed, gc};
+use super::modes::is_ours;
+use super::tier::{copy, directory_remove};
+use super::{Artifact, INLINE_BYTES, Inline, Meant, Store, StoreError, durable, failed, gc};
 use crate::attempt::Output;
 use crate::digest::{self, Digest, DigestError, Forgetful, Shape};
 use crate::fault;
 
 impl Store {
     /// Keeps one output of an attempt.
-    pub(super) fn keep(&self, output: &Output) -> Result<Artifact, StoreError> {
+    pub(super) fn keep(&self, output: &Output, wall_ns: u64) -> Result<Artifact, StoreError> {
         let path = &output.path;
         let refused = |source| StoreError::Output { port: output.port.clone(), source };
         // A link at the top would be kept as a link to scratch that is about to go.
@@ -41,18 +43,30 @@ impl Store {
             }
             artifact.inline = Some(Inline::of(&bytes));
         } else {
-            self.move_in(path, &artifact)?;
+            self.move_in(path, &artifact, wall_ns)?;
         }
         Ok(artifact)
     }
 
-    /// Brings a file or tree of an attempt under its content's name.
-    fn move_in(&self, from: &Path, artifact: &Artifact) -> Result<(), StoreError> {
-        seal(from, artifact.shape)?;
+    /// Brings a file or tree of an attempt, which took `wall_ns` to make, under its content's name.
+    pub(super) fn move_in(&self, from: &Path, artifact: &Artifact, wall_ns: u64) -> Result<(), StoreError> {
+        if has_other_names(from, artifact.shape).map_err(failed("look at", from))? {
+            // Somebody could change it by another name, and it is not for us to take their right to write.
+            let own = from.with_file_name(self.unique("own"));
+            let copied = copy(from, &own, &mut { u64::MAX }, &|_| {});
+            copied.map_err(|e| failed("copy", from)(std::io::Error::other(e)))?;
+            let result = self.move_in(&own, artifact, wall_ns);
+            directory_remove(&own);
+            return result;
+        }
+        self.seal(from, artifact.shape)?;
+        if artifact.shape == Shape::Tree || durable::is_worth_it(artifact.bytes, wall_ns) {
+            durable::flush(from, artifact.shape).map_err(failed("flush", from))?;
+        }
         let to = self.blob(artifact.digest);
         let directory = to.parent().expect("a blob lies in a shard");
         if !directory.is_dir() {
-            std::fs::create_dir_all(directory).map_err(failed("make", directory))?;
+            self.modes.make(directory).map_err(failed("make", directory))?;
         }
         if to.symlink_metadata().is_ok() {
             if self.blob_trouble(&to, artifact.shape, artifact.bytes).is_none() && young(&to) {
@@ -91,31 +105,51 @@ impl Store {
 }
 
 /// Whether no sweep of usual grace will take what is at `path` for long enough to name it in a record.
-fn young(path: &Path) -> bool {
+pub(super) fn young(path: &Path) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let changed = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
     now < changed + gc::LEAST_GRACE / 2
 }
 
-/// Takes the right to write from what an attempt made; it is ours, we started the process that made it.
-fn seal(path: &Path, shape: Shape) -> Result<(), StoreError> {
-    match shape {
-        Shape::File => {
-            let mode = std::fs::metadata(path).map_err(failed("look at", path))?.mode() & 0o555 | 0o444;
-            std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("seal", path))
+/// Whether a file, or one in a tree, can be reached by another name as well.
+fn has_other_names(path: &Path, shape: Shape) -> std::io::Result<bool> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if shape == Shape::File {
+        return Ok(metadata.is_file() && metadata.nlink() > 1);
+    }
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let shape = if kind.is_dir() { Shape::Tree } else { Shape::File };
+        if !kind.is_symlink() && has_other_names(&entry.path(), shape)? {
+            return Ok(true);
         }
-        Shape::Tree => {
+    }
+    Ok(false)
+}
+
+impl Store {
+    /// Takes the right to write from what an attempt made, and gives it the permissions of the cache. What belongs to
+    /// somebody else (a teammate's attempt is being taken) stays as they left it.
+    fn seal(&self, path: &Path, shape: Shape) -> Result<(), StoreError> {
+        let metadata = std::fs::symlink_metadata(path).map_err(failed("look at", path))?;
+        if shape == Shape::Tree {
             for entry in std::fs::read_dir(path).map_err(failed("read", path))? {
                 let entry = entry.map_err(failed("read", path))?;
                 let kind = entry.file_type().map_err(failed("look at", path))?;
                 if kind.is_dir() {
-                    seal(&entry.path(), Shape::Tree)?;
+                    self.seal(&entry.path(), Shape::Tree)?;
                 } else if kind.is_file() {
-                    seal(&entry.path(), Shape::File)?;
+                    self.seal(&entry.path(), Shape::File)?;
                 }
             }
-            Ok(())
+            return self.modes.give(path).map_err(failed("seal", path));
         }
+        let mode = self.modes.sealed(metadata.mode());
+        if is_ours(&metadata) && metadata.mode() & 0o7777 != mode {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("seal", path))?;
+        }
+        Ok(())
     }
 }

@@ -76,6 +76,7 @@ impl Store {
     pub fn register(&self, root: &Root) -> Result<(), StoreError> {
         let name = Digest::of(format!("{}\0{}\0{}", root.host, root.owner, root.pipeline).as_bytes());
         let bytes = serde_json::to_vec(root).expect("a root has string keys only");
+        self.register_elsewhere(&name.to_string(), root);
         self.replace(&self.root.join("roots").join(name.to_string()), &bytes)
     }
 
@@ -174,6 +175,13 @@ impl Store {
     }
 
     fn sweep_litter(&self, before: i64, sweep: &mut Sweep) -> Result<(), StoreError> {
+        // Notes on blobs of another tier: an old one is made again when it is missed.
+        for path in shards(&self.root.join("elsewhere"))? {
+            let age = Age::of(&path);
+            if age.changed < before {
+                sweep.items.push(Item { path, bytes: 0, why: Why::Litter, recompute_ns: 0 });
+            }
+        }
         for (directory, why) in [("reserved", Why::Litter), ("attempts", Why::Litter), ("trash", Why::Expired)] {
             for path in files(&self.root.join(directory))? {
                 let age = Age::of(&path);
@@ -209,14 +217,14 @@ impl Store {
     }
 }
 
-struct Age {
+pub(super) struct Age {
     /// Seconds since 1970 when it last changed or was moved.
-    changed: i64,
-    bytes: u64,
+    pub(super) changed: i64,
+    pub(super) bytes: u64,
 }
 
 impl Age {
-    fn of(path: &Path) -> Age {
+    pub(super) fn of(path: &Path) -> Age {
         let Ok(metadata) = std::fs::symlink_metadata(path) else { return Age { changed: i64::MAX, bytes: 0 } };
         let mut age = Age { changed: metadata.mtime().max(metadata.ctime()), bytes: metadata.len() };
         if metadata.is_dir() {

@@ -5,27 +5,37 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Store, StoreError, failed};
+use super::{Modes, Store, StoreError, durable, failed};
 use crate::fault;
 
 impl Store {
     /// Writes `bytes` under the name `path`, unless something is there already. Whether it was ours that came first.
     pub(super) fn publish(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
-        self.publish_as(path, bytes, 0o444)
+        self.publish_as(path, bytes, self.modes.content(), 0)
+    }
+
+    /// The same, on the disk before it returns if it is of something that took long to make.
+    pub(super) fn publish_lasting(&self, path: &Path, bytes: &[u8], wall_ns: u64) -> Result<bool, StoreError> {
+        self.publish_as(path, bytes, self.modes.content(), wall_ns)
     }
 
     /// The same with a `mode` of its own.
-    pub(super) fn publish_as(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<bool, StoreError> {
+    pub(super) fn publish_as(&self, path: &Path, bytes: &[u8], mode: u32, wall_ns: u64) -> Result<bool, StoreError> {
         let temporary = self.temporary(path, bytes, mode)?;
         fault::point("publish.temporary");
-        let won = self.link(&temporary, path);
+        let lasting = durable::took_long(wall_ns);
+        let flushed = if lasting { durable::file(&temporary).map_err(failed("flush", path)) } else { Ok(()) };
+        let won = flushed.and_then(|()| self.link(&temporary, path));
         let _ = std::fs::remove_file(&temporary);
+        if lasting && let Some(directory) = path.parent() {
+            durable::file(directory).map_err(failed("flush", directory))?;
+        }
         won
     }
 
     /// Writes `bytes` under the name `path`, whatever is there.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let temporary = self.temporary(path, bytes, 0o444)?;
+        let temporary = self.temporary(path, bytes, self.modes.content())?;
         std::fs::rename(&temporary, path).map_err(|e| {
             let _ = std::fs::remove_file(&temporary);
             failed("write", path)(e)
@@ -39,13 +49,13 @@ impl Store {
         let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
         let mut file = match open() {
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                std::fs::create_dir_all(directory).map_err(failed("make", directory))?;
+                self.modes.make(directory).map_err(failed("make", directory))?;
                 open()
             }
             other => other,
         }
         .map_err(failed("write in", directory))?;
-        file.write_all(bytes).map_err(|e| {
+        file.write_all(bytes).and_then(|()| Modes::set(&file, mode)).map_err(|e| {
             let _ = std::fs::remove_file(&temporary);
             failed("write", path)(e)
         })?;

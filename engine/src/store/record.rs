@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::INLINE_BYTES;
+use super::sign::{self, PublicKey, SecretKey};
 use crate::digest::{Digest, Shape};
 use crate::event::Usage;
 use crate::key::Key;
@@ -150,26 +151,23 @@ mod sort {
 }
 
 impl Record {
-    /// As it is kept.
-    pub(super) fn print(&self) -> Vec<u8> {
+    /// As it is kept: JSON, its digest, and a signature if there is a key to sign with.
+    pub(super) fn print(&self, key: Option<&SecretKey>) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(self).expect("a record has string keys only");
         let digest = Digest::of(&bytes);
         bytes.extend_from_slice(format!("\n{digest}\n").as_bytes());
+        if let Some(key) = key {
+            bytes.extend_from_slice(key.sign(digest).as_bytes());
+        }
         bytes
     }
 
-    /// Reads what [`Record::print`] wrote, believing nothing.
+    /// Reads what [`Record::print`] wrote, believing nothing. Who signed it is another question.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8], key: Key) -> Result<Record, String> {
-        let end = bytes.len().checked_sub(66).ok_or("it is cut short")?;
-        let (json, tail) = bytes.split_at(end);
-        let tail = std::str::from_utf8(tail).map_err(|_| "its last line is no digest")?;
-        let told: Digest = tail.trim_matches('\n').parse().map_err(|_| "it is cut short")?;
-        if told != Digest::of(json) {
-            return Err("its bytes are not those that were written".to_owned());
-        }
+        let (json, ..) = parts(bytes)?;
         let record: Record = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         record.check(key)?;
         Ok(record)
@@ -198,6 +196,37 @@ impl Record {
         }
         Ok(())
     }
+}
+
+/// The JSON of a record, its digest, which was found right, and its signature's line.
+fn parts(bytes: &[u8]) -> Result<(&[u8], Digest, Option<&str>), String> {
+    const DIGEST_LINE: usize = 65;
+    let cut = || "it is cut short".to_owned();
+    let body = bytes.strip_suffix(b"\n").ok_or_else(cut)?;
+    let last = body.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let signature = body[last..].starts_with(b"ed25519:");
+    let (whole, signature) = match signature {
+        true => (&bytes[..last], Some(std::str::from_utf8(&bytes[last..]).map_err(|_| cut())?)),
+        false => (bytes, None),
+    };
+    let end = whole.len().checked_sub(DIGEST_LINE + 1).ok_or_else(cut)?;
+    let (json, tail) = whole.split_at(end);
+    let tail = std::str::from_utf8(tail).map_err(|_| "its last line is no digest")?;
+    let told = tail.strip_prefix('\n').and_then(|t| t.strip_suffix('\n')).ok_or_else(cut)?;
+    let told: Digest = told.parse().map_err(|_| cut())?;
+    match told == Digest::of(json) {
+        true => Ok((json, told, signature)),
+        false => Err("its bytes are not those that were written".to_owned()),
+    }
+}
+
+/// Who signed a record; `None` = nobody.
+///
+/// # Errors
+/// When it is damaged, or its signature is not one of it.
+pub(super) fn signer(bytes: &[u8]) -> Result<Option<PublicKey>, String> {
+    let (_, digest, signature) = parts(bytes)?;
+    signature.map(|line| sign::signer(line, digest)).transpose()
 }
 
 /// Whether `name` is one plain file name: the names of ports become names in directories.

@@ -4,18 +4,18 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::heart::Heart;
 use super::{Lookup, Store, StoreError, failed};
 use crate::fault;
 use crate::key::Key;
 
 /// A holder that has been silent for so long is taken for dead. Longer than a server is expected to freeze.
 pub(crate) const SILENCE: Duration = Duration::from_secs(90);
-/// How often a holder shows that it lives.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Somebody who computes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Who {
     pub boot: String,
     /// Their engine's process.
     pub pid: u32,
+    /// The space of process numbers in which that is its number: two containers of one host have two.
+    #[serde(default)]
+    pub space: String,
+    /// When the process began, in ticks since the host's start, so that its number given to another is seen.
+    #[serde(default)]
+    pub began: u64,
     /// Their run.
     pub run: String,
     /// Their stage.
@@ -42,18 +48,41 @@ impl Who {
             host: uname.nodename().to_string_lossy().into_owned(),
             boot: boot.to_owned(),
             pid: std::process::id(),
+            space: space(),
+            began: began(std::process::id()).unwrap_or(0),
             run: run.to_owned(),
             stage: stage.to_owned(),
         }
     }
 
     /// Whether it is a process of this very machine that has ended.
-    fn is_known_dead(&self) -> bool {
+    pub fn is_known_dead(&self) -> bool {
         let here = Who::here("", "");
-        let same_machine = !self.boot.is_empty() && (&self.host, &self.boot) == (&here.host, &here.boot);
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        same_machine && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        let same =
+            !self.boot.is_empty() && (&self.host, &self.boot, &self.space) == (&here.host, &here.boot, &here.space);
+        match began(self.pid) {
+            _ if !same => false,
+            None => true,
+            // The number is somebody else's now.
+            Some(now) => self.began != 0 && now != self.began,
+        }
     }
+}
+
+/// The space of process numbers of this process; empty where the system does not tell.
+fn space() -> String {
+    std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// When the process `pid` began, in ticks since the host's start; `None` = there is no such process. One that has
+/// ended and is not reaped yet is none.
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let began = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(began)
 }
 
 /// The right to compute a key and to write its record; given back when dropped.
@@ -62,6 +91,7 @@ pub struct Reserved {
     key: Key,
     path: PathBuf,
     words: Vec<u8>,
+    heart: Arc<Heart>,
 }
 
 impl Reserved {
@@ -69,19 +99,11 @@ impl Reserved {
     pub fn key(&self) -> Key {
         self.key
     }
-
-    /// Shows that the holder lives: the file's time moves, by its server's clock.
-    pub fn beat(&self) {
-        // Written anew and not touched: that works also for who may write a file but does not own it.
-        let _ = std::fs::OpenOptions::new().write(true).open(&self.path).and_then(|mut f| {
-            use std::io::Write;
-            f.write_all(&self.words)
-        });
-    }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
+        self.heart.remove(&self.path);
         // Only ours: somebody may have taken us for dead.
         if std::fs::read(&self.path).is_ok_and(|words| words == self.words) {
             let _ = std::fs::remove_file(&self.path);
@@ -95,9 +117,10 @@ impl Store {
         let path = self.root.join("reserved").join(key.to_string());
         let words = serde_json::to_vec(who).expect("a reservation has string keys only");
         for _ in 0..4 {
-            if self.publish_as(&path, &words, 0o644)? {
+            if self.publish_as(&path, &words, self.modes.hint(), 0)? {
                 fault::point("reserved");
-                return Ok(Lookup::Miss(Reserved { key, path, words }));
+                self.heart.add(&path, &words);
+                return Ok(Lookup::Miss(Reserved { key, path, words, heart: Arc::clone(&self.heart) }));
             }
             match self.holder(&path)? {
                 Some(holder) => return Ok(Lookup::Busy(holder)),
@@ -113,7 +136,7 @@ impl Store {
             }
         }
         // Advice that cannot be written or removed is no reason not to compute.
-        Ok(Lookup::Miss(Reserved { key, path: PathBuf::new(), words }))
+        Ok(Lookup::Miss(Reserved { key, path: PathBuf::new(), words, heart: Arc::clone(&self.heart) }))
     }
 
     /// Who lives and holds the reservation at `path`.

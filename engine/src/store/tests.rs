@@ -53,7 +53,7 @@ fn signed(json: &str) -> Vec<u8> {
 fn trouble(change: impl FnOnce(&mut Record)) -> String {
     let mut bad = record(1);
     change(&mut bad);
-    Record::parse(&bad.print(), key(1)).unwrap_err()
+    Record::parse(&bad.print(None), key(1)).unwrap_err()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_record_of_yesterday_is_read_today() {
 
 #[test]
 fn a_record_reads_back_as_it_was_written() {
-    assert_eq!(Record::parse(&record(1).print(), key(1)), Ok(record(1)));
+    assert_eq!(Record::parse(&record(1).print(None), key(1)), Ok(record(1)));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn nothing_in_a_record_is_believed_unseen() {
 
 #[test]
 fn every_byte_of_a_record_is_covered_by_its_digest() {
-    let whole = record(1).print();
+    let whole = record(1).print(None);
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
@@ -153,6 +153,166 @@ fn a_silent_holder_on_another_host_is_taken_for_dead_only_after_long() {
     assert!(matches!(ask(), Lookup::Busy(_)));
     silent_for(reserve::SILENCE * 2);
     assert!(matches!(ask(), Lookup::Miss(_)));
+}
+
+#[test]
+fn a_paused_holder_that_wakes_disturbs_nobody_and_its_double_work_is_harmless() {
+    let (_root, store) = store();
+    let path = store.directory().join("reserved").join(key(1).to_string());
+    let ask = |run: &str| store.lookup(key(1), &Who::here(run, "stage"), Purpose::Answer).unwrap().0;
+    let Lookup::Miss(paused) = ask("paused") else { panic!("nobody has it") };
+    // It was stopped for longer than anybody waits.
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - reserve::SILENCE * 2).unwrap();
+    let Lookup::Miss(other) = ask("other") else { panic!("the silent one is taken for dead") };
+    let theirs = std::fs::read(&path).unwrap();
+    // It wakes: its heart beats on, it ends its work, and the other does as well.
+    store.heart.beat();
+    assert_eq!(std::fs::read(&path).unwrap(), theirs, "the reservation is the other's");
+    let finished = |gate: &str| {
+        let Record { kind, sort, usage, made, circumstances, log_tail, text, .. } = record(1);
+        let (outputs, gate) = (Vec::new(), Some(gate.to_owned()));
+        Finished { kind, sort, outputs, usage, made, circumstances, gate, log_tail, text }
+    };
+    let first = store.commit(paused, finished("first"), Purpose::Answer).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), theirs);
+    let second = store.commit(other, finished("second"), Purpose::Answer).unwrap();
+    assert_eq!((first.gate.as_deref(), second.gate.as_deref()), (Some("first"), Some("first")));
+    assert!(!store.is_reserved(key(1)));
+}
+
+#[test]
+fn a_beating_heart_keeps_a_reservation_from_looking_silent() {
+    let (_root, store) = store();
+    let path = store.directory().join("reserved").join(key(1).to_string());
+    let (held, _) = store.lookup(key(1), &Who::here("mine", "stage"), Purpose::Answer).unwrap();
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - reserve::SILENCE * 2).unwrap();
+    store.heart.beat();
+    let (asked, _) = store.lookup(key(1), &Who::here("theirs", "stage"), Purpose::Answer).unwrap();
+    assert!(matches!(asked, Lookup::Busy(_)));
+    drop(held);
+}
+
+#[test]
+fn a_number_given_to_another_process_and_one_of_another_space_are_not_taken_for_the_holder() {
+    let me = Who::here("", "");
+    assert!(!me.is_known_dead());
+    assert!(Who { began: me.began + 1, ..me.clone() }.is_known_dead(), "the number is somebody else's now");
+    let gone = Who { pid: u32::MAX / 2, ..me.clone() };
+    assert!(gone.is_known_dead());
+    assert!(!Who { space: "pid:[1]".to_owned(), ..gone }.is_known_dead(), "a container has numbers of its own");
+}
+
+#[test]
+fn permissions_are_those_of_the_cache_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    for (cache, directory, content, program) in
+        [(0o2775, 0o2775, 0o444, 0o555), (0o2770, 0o2770, 0o440, 0o550), (0o700, 0o700, 0o400, 0o500)]
+    {
+        let path = root.path().join(format!("{cache:o}"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(cache)).unwrap();
+        let store = Store::open(&path).unwrap();
+        let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+        store.adopt(record(1)).unwrap();
+        let shard = store.record_path(key(1)).parent().unwrap().to_owned();
+        assert_eq!((mode(&shard), mode(&store.record_path(key(1)))), (directory, content), "{cache:o}");
+        // What a stage with a umask of 077 left.
+        let made = store.attempts().join("made");
+        std::fs::create_dir_all(made.join("deep")).unwrap();
+        let (file, run) = (made.join("deep/file"), made.join("run"));
+        std::fs::write(&file, vec![0; 5000]).unwrap();
+        std::fs::write(&run, "").unwrap();
+        for (path, mode) in [(&made, 0o700), (&made.join("deep"), 0o700), (&file, 0o600), (&run, 0o700)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let output = crate::attempt::Output { port: "out".into(), path: made, meaning: None };
+        let blob = store.blob(store.keep(&output, 0).unwrap().digest);
+        assert_eq!((mode(&blob), mode(&blob.join("deep"))), (directory, directory), "{cache:o}");
+        assert_eq!((mode(&blob.join("deep/file")), mode(&blob.join("run"))), (content, program), "{cache:o}");
+    }
+}
+
+#[test]
+fn an_output_with_another_name_is_copied_and_the_other_is_left_as_it_was() {
+    use std::os::unix::fs::PermissionsExt;
+    let (root, store) = store();
+    let theirs = root.path().join("theirs");
+    std::fs::write(&theirs, vec![7; 5000]).unwrap();
+    std::fs::set_permissions(&theirs, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let made = store.attempts().join("made");
+    std::fs::hard_link(&theirs, &made).unwrap();
+    let output = crate::attempt::Output { port: "out".into(), path: made, meaning: None };
+    let artifact = store.keep(&output, 0).unwrap();
+    std::fs::write(&theirs, vec![8; 5000]).unwrap();
+    assert_eq!(store.read(&artifact).unwrap(), vec![7; 5000]);
+    assert_eq!(std::fs::metadata(&theirs).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_signed_record_is_believed_by_those_who_trust_its_key_and_by_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = root.path().join("cache");
+    let key_of = |name: &str| {
+        let path = root.path().join(name);
+        SecretKey::read(&path).unwrap().unwrap_or_else(|| SecretKey::make(&path).unwrap())
+    };
+    let open = |key: Option<&str>, trust: &[&str]| {
+        let trust = trust.iter().map(|name| key_of(name).public()).collect();
+        Store::open_with(&cache, Settings { key: key.map(key_of), trust, ..Settings::default() }).unwrap()
+    };
+    let found = |store: &Store| matches!(store.find(key(1)).unwrap(), Found::Record(_));
+    open(None, &[]).adopt(record(1)).unwrap();
+    let careful = open(Some("anna"), &["anna"]);
+    let Found::Damaged(why) = careful.find(key(1)).unwrap() else { panic!("nobody signed it") };
+    assert!(why.ends_with("nobody signed it, and this project trusts signed records only"), "{why}");
+    assert!(found(&open(None, &[])), "it stays for those who trust everybody");
+    // What anna computes takes its place.
+    let gate = Some("anna's".to_owned());
+    careful.adopt(Record { gate: gate.clone(), ..record(1) }).unwrap();
+    assert!(matches!(careful.find(key(1)).unwrap(), Found::Record(r) if r.gate == gate));
+    assert!(found(&open(None, &[])));
+    let Found::Damaged(why) = open(Some("ben"), &["ben"]).find(key(1)).unwrap() else { panic!("ben trusts himself") };
+    assert!(why.contains("is not among those that this project trusts"), "{why}");
+    assert!(found(&open(None, &["ben", "anna"])));
+}
+
+#[test]
+fn a_signature_is_of_its_record_alone_and_a_key_is_read_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("settings/key");
+    let secret = SecretKey::make(&path).unwrap();
+    assert!(SecretKey::make(&path).unwrap_err().starts_with("there is a key"));
+    assert_eq!(SecretKey::read(&path).unwrap().unwrap().public(), secret.public());
+    let (one, two) = (record(1).print(Some(&secret)), record(2).print(Some(&secret)));
+    assert_eq!(record::signer(&one).unwrap(), Some(secret.public()));
+    assert_eq!(record::signer(&record(1).print(None)).unwrap(), None);
+    let line = |bytes: &[u8]| bytes[..bytes.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+    let swapped = [&one[..line(&one)], &two[line(&two)..]].concat();
+    assert!(Record::parse(&swapped, key(1)).is_ok());
+    assert!(record::signer(&swapped).unwrap_err().contains("is of something else"));
+    for at in 0..one.len() {
+        let mut bytes = one.clone();
+        bytes[at] ^= 1;
+        let believed = record::signer(&bytes).is_ok_and(|by| by == Some(secret.public()));
+        assert!(!believed, "byte {at}");
+    }
+    assert_eq!(secret.public().to_string().parse::<PublicKey>().unwrap(), secret.public());
+    assert!(format!("{}  anna", secret.public()).parse::<PublicKey>().is_ok());
+    assert!(!format!("{secret:?}").contains(&std::fs::read_to_string(&path).unwrap()[20..40]));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(SecretKey::read(&path).unwrap_err().contains("can be read by others"));
+}
+
+#[test]
+fn a_cache_reached_by_a_link_is_the_cache_it_leads_to() {
+    let (root, store) = store();
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(store.directory(), &link).unwrap();
+    assert_eq!(Store::open(&link).unwrap().directory(), store.directory());
 }
 
 #[test]

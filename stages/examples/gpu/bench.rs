@@ -8,6 +8,7 @@ use rand_mt::Mt;
 use serde_json::{Value, json};
 use stages::device::cuda::compile::Cache;
 use stages::device::cuda::driver::{Buffer, Event};
+use stages::device::cuda::whole::Pacing;
 use stages::device::cuda::{CudaBackend, Device, Engine, Limits};
 use stages::infer::blocks::Tabled;
 use stages::infer::record::Run;
@@ -46,6 +47,10 @@ pub(crate) struct Wanted {
     pub(crate) prompts: Vec<usize>,
     pub(crate) offline_runs: usize,
     pub(crate) narrow: Vec<usize>,
+    /// Sequences up to which a step is one kernel, each tried.
+    pub(crate) whole: Vec<usize>,
+    /// Pace, stages in flight, patience: three numbers for each way tried.
+    pub(crate) pacings: Vec<usize>,
     pub(crate) layers: usize,
     pub(crate) blocks: usize,
 }
@@ -73,6 +78,28 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
             decode.push(json!({ "narrow_rows_max": narrow, "row": row }));
         }
     }
+    for whole in &wanted.whole {
+        backend.engine_mut().set_whole_rows_max(*whole);
+        backend.engine_mut().warm()?;
+        for batch in wanted.batches.iter().filter(|b| **b <= 8) {
+            let row = decode_step(&mut backend, *batch, rate)?;
+            println!("whole to {whole}: {row}");
+            decode.push(json!({ "whole_rows_max": whole, "row": row }));
+        }
+    }
+    let usual = backend.engine().pacing();
+    for way in wanted.pacings.chunks_exact(3) {
+        let [pace, in_flight, patience] = [way[0] as i32, way[1] as i32, way[2] as i32];
+        backend.engine_mut().set_pacing(Pacing { pace, in_flight, patience });
+        for batch in wanted.batches.iter().filter(|b| backend_is_whole(&backend, **b)).copied().collect::<Vec<_>>() {
+            let row = decode_step(&mut backend, batch, rate)?;
+            println!("pacing {way:?}, batch {batch}: {} ms, device {} ms", row["step_ms"], row["device_ms"]);
+            decode.push(json!({ "pacing": way, "row": row }));
+        }
+    }
+    if let Some(usual) = usual {
+        backend.engine_mut().set_pacing(usual);
+    }
     let mut first = Vec::new();
     for prompt in &wanted.prompts {
         let row = first_token(&mut backend, *prompt)?;
@@ -91,6 +118,10 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
         "card": device.name()?, "copy_bytes_per_s": rate, "loaded_s": loaded,
         "decode": decode, "first_token": first, "offline": offline_rows,
     }))
+}
+
+fn backend_is_whole(backend: &CudaBackend, batch: usize) -> bool {
+    backend.engine().is_whole(batch)
 }
 
 /// Prompt 512, the slope between 33 and 289 output tokens, two steps in flight; then each operation alone.

@@ -55,6 +55,9 @@ fn small() -> Outcome {
         let limits = Limits { tokens: 256, sequences: 16, blocks: 128, block_tokens: 16 };
         let mut backend = backend(&card, limits)?;
         backend.engine_mut().set_narrow_rows_max(narrow);
+        if narrow == 0 {
+            backend.engine_mut().set_whole_rows_max(0);
+        }
         let lengths = [150usize, 40, 17, 3];
         let mut script = Script::scattered(&lengths, 16, limits.blocks);
         let mut wanted = Vec::new();
@@ -119,6 +122,9 @@ fn mixed(name: &str, card: &Card, block_tokens: usize, narrow: usize, failures: 
     let limits = Limits { tokens: 512, sequences: 64, blocks: 1024, block_tokens };
     let mut backend = backend(card, limits)?;
     backend.engine_mut().set_narrow_rows_max(narrow);
+    if narrow == 0 {
+        backend.engine_mut().set_whole_rows_max(0);
+    }
     let vocab = card.vocab as usize;
     let ids: Vec<Vec<u32>> = lengths.iter().map(|n| random_ids(&mut rng, *n, vocab)).collect();
     let reference = Reference::new(*backend.engine().dimensions(), &Seeded { seed: 7 })?;

@@ -22,6 +22,8 @@ fn run(verb: &str) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
             prompts: list("PROMPTS", &[128, 512, 2048, 8192]),
             offline_runs: list("RUNS", &[3])[0],
             narrow: list("NARROW", &[32]),
+            whole: list("WHOLE", &[]),
+            pacings: list("PACINGS", &[]),
             layers: list("LAYERS", &[28])[0],
             blocks: list("BLOCKS", &[30_000])[0],
         }),

@@ -19,6 +19,7 @@ pub mod open;
 pub mod product;
 pub mod step;
 pub mod weights;
+pub mod whole;
 
 pub use self::engine::{Engine, Limits};
 pub use backend::CudaBackend;

@@ -16,6 +16,15 @@ pub struct Slice {
     pub yields: bool,
 }
 
+impl Batch {
+    /// Makes of a batch of decodes the one that follows it: every context is one longer.
+    pub fn lengthen(&mut self) {
+        for slice in &mut self.slices {
+            slice.context += 1;
+        }
+    }
+}
+
 /// One iteration's work, in the order in which the scheduler put it together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {

@@ -57,6 +57,11 @@ impl Pool {
         tokens.div_ceil(self.block_tokens)
     }
 
+    /// Whether it keeps block tables, not only counts.
+    pub fn keeps_tables(&self) -> bool {
+        self.tables.is_some()
+    }
+
     /// Positions of one block.
     pub fn block_tokens(&self) -> u32 {
         self.block_tokens

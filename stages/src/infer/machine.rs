@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::serve::{Backend, Batch, Sequences, Timing};
+use super::serve::{Backend, Batch, Lap, Sequences, Timing};
 use super::time::Nanos;
 
 /// The time of an iteration.
@@ -26,6 +26,29 @@ pub trait Predict {
     /// # Errors
     /// When the batch lies outside of what it knows.
     fn step_time(&mut self, batch: &Batch) -> Result<StepTime, Self::Error>;
+
+    /// The times of the decodes that follow `batch`, each with every context one longer, until `take` wants no more.
+    /// Whoever has a shorter way gives the same times to the nanosecond. `batch` is left as the last of them.
+    ///
+    /// # Errors
+    /// As [`Predict::step_time`].
+    fn repeat(&mut self, batch: &mut Batch, take: &mut dyn FnMut(StepTime) -> Again) -> Result<(), Self::Error> {
+        loop {
+            batch.lengthen();
+            if take(self.step_time(batch)?) == Again::No {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether one more iteration is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
 }
 
 /// The virtual machine.
@@ -80,5 +103,21 @@ impl<P: Predict> Backend for Machine<P> {
         self.now = self.now.max(timing.end);
         tokens.resize(tokens.len() + yields as usize, MADE_UP);
         Ok(timing)
+    }
+
+    fn repeat(&mut self, batch: &mut Batch, most: u32, until: Nanos, laps: &mut Vec<Lap>) -> Result<(), P::Error> {
+        if most == 0 || self.now >= until || !self.flights.is_empty() {
+            return Ok(());
+        }
+        let (mut now, mut device_free, mut left) = (self.now, self.device_free, most);
+        let outcome = self.predictor.repeat(batch, &mut |step| {
+            let start = (now + step.host).max(device_free);
+            let end = start + step.device;
+            laps.push(Lap { scheduled: now, timing: Timing { start, end, device: step.device } });
+            (now, device_free, left) = (end, end, left - 1);
+            if left > 0 && now < until { Again::Yes } else { Again::No }
+        });
+        (self.now, self.device_free) = (now, device_free);
+        outcome
     }
 }

@@ -112,6 +112,34 @@ pub trait Recorder {
     fn token(&mut self, row: TokenRow);
     /// A request's row is final; in order of id, when the run is over.
     fn request(&mut self, row: RequestRow);
+
+    /// Iterations of the same decodes, one after the other; as if [`Recorder::batch`] and [`Recorder::token`] had been
+    /// called for each.
+    fn stretch(&mut self, stretch: Stretch<'_>) {
+        let Stretch { rows, slices, produced, token_id } = stretch;
+        for (step, row) in (0..).zip(rows) {
+            self.batch(*row, slices);
+            for (slice, first) in slices.iter_mut().zip(produced) {
+                let token_index = first + step;
+                let BatchRow { batch_id, end: time, .. } = *row;
+                self.token(TokenRow { request_id: slice.seq, token_index, time, batch_id, token_id });
+                slice.context += 1;
+            }
+        }
+    }
+}
+
+/// Iterations of the same decodes, one after the other.
+#[derive(Debug)]
+pub struct Stretch<'a> {
+    /// One an iteration.
+    pub rows: &'a [BatchRow],
+    /// The slices of the first of them; every later one has each context one longer. The recorder may change them.
+    pub slices: &'a mut [Slice],
+    /// How many tokens each slice's request had produced before the first.
+    pub produced: &'a [u32],
+    /// The id that stands for every token.
+    pub token_id: u32,
 }
 
 /// All rows of a run in memory.

@@ -24,6 +24,7 @@ use super::serve::Batch;
 
 pub use knobs::{Knobs, Policy};
 pub use state::{Census, Law, Limits, Sequence};
+pub use steady::Repeats;
 
 use state::State;
 use steady::Steady;
@@ -179,6 +180,17 @@ impl Scheduler {
             let formed = self.state.census();
             self.steady.arm(&self.state, &formed, batch);
         }
+    }
+
+    /// How often the batch that [`Scheduler::finish`] got last will surely be formed again, each time with every context
+    /// one longer, as long as nobody is admitted; none of these repetitions completes anybody.
+    pub fn repeats(&mut self) -> Option<Repeats<'_>> {
+        self.steady.repeats(&self.state)
+    }
+
+    /// Forms and books `count` of those repetitions at once, as many as [`Scheduler::repeats`] said at most.
+    pub fn repeat(&mut self, count: u32) {
+        self.steady.repeat(&mut self.state, count);
     }
 
     /// The KV blocks of a sequence in order; empty where blocks are only counted.

@@ -20,6 +20,8 @@ use super::time::Nanos;
 
 pub use super::batch::{Batch, Slice};
 
+mod stretch;
+
 /// What a backend may ask of the sequences in a batch.
 pub trait Sequences {
     /// The sequence's KV blocks in order; enough for context + tokens of its slice.
@@ -62,6 +64,27 @@ pub trait Backend {
     /// # Errors
     /// When the device failed.
     fn collect(&mut self, tokens: &mut Vec<u32>) -> Result<Timing, Self::Error>;
+    /// Goes through iterations of the decodes in `batch`, the first with every context one longer than there, each
+    /// later one with every context one longer again: at most `most`, and none begins at `until` or later. Appends what
+    /// `submit` and `collect` would have told to `laps`; leaves `batch` anyhow. Nothing is in flight.
+    ///
+    /// Only a virtual machine can: others do nothing, and are handed one iteration at a time.
+    ///
+    /// # Errors
+    /// When an iteration fails; those before it stand in `laps`.
+    fn repeat(&mut self, batch: &mut Batch, most: u32, until: Nanos, laps: &mut Vec<Lap>) -> Result<(), Self::Error> {
+        let _ = (batch, most, until, laps);
+        Ok(())
+    }
+}
+
+/// An iteration that [`Backend::repeat`] went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lap {
+    /// The backend's time before it was handed over.
+    pub scheduled: Nanos,
+    /// Where its time went.
+    pub timing: Timing,
 }
 
 /// What came of a run, beside its records.
@@ -147,7 +170,11 @@ pub fn serve<B: Backend, R: Recorder>(
     let mut serving = Serving {
         requests,
         scheduler: Scheduler::new(knobs, tabled),
-        ledger: Ledger::of(requests),
+        // Nobody reads ids of a machine that takes one iteration at a time and keeps no tables.
+        ledger: match tabled {
+            Tabled::Counted if !knobs.pipelined && !knobs.prefix_caching => Ledger::default(),
+            _ => Ledger::of(requests),
+        },
         progress: vec![Progress::default(); requests.len()],
         completions: Vec::with_capacity(requests.len()),
         refusals: Vec::new(),
@@ -155,6 +182,7 @@ pub fn serve<B: Backend, R: Recorder>(
         spare: Vec::with_capacity(2),
         ids: Vec::new(),
         complete: Vec::new(),
+        scratch: stretch::Scratch::default(),
         arrived: 0,
         idle_until: Nanos::default(),
         served: Served::default(),
@@ -215,11 +243,30 @@ struct Serving<'a, B, R> {
     spare: Vec<Batch>,
     ids: Vec<u32>,
     complete: Vec<u32>,
+    scratch: stretch::Scratch,
     arrived: usize,
     idle_until: Nanos,
     served: Served,
     backend: &'a mut B,
     recorder: &'a mut R,
+}
+
+/// `since` is the end of the iteration before, or the arrival that ended an idle wait.
+fn row(batch_id: u32, scheduled: Nanos, timing: Timing, since: Nanos, census: &Census) -> BatchRow {
+    BatchRow {
+        batch_id,
+        scheduled,
+        start: timing.start,
+        end: timing.end,
+        device: timing.device,
+        host: timing.start.since(since),
+        prefill_tokens: census.prefill_tokens,
+        decode_tokens: census.decode_tokens,
+        kv_blocks_used: census.kv_blocks_used,
+        running: census.running,
+        waiting: census.waiting,
+        preempted: census.preempted,
+    }
 }
 
 /// What the backend sees of the sequences of the batch it is given.
@@ -243,6 +290,9 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
     fn run(&mut self, depth: usize) -> Result<(), ServeError<B::Error>> {
         loop {
             self.take_arrivals();
+            if depth == 1 && self.stretch()? {
+                continue;
+            }
             while self.flights.len() < depth && self.launch()? {
                 self.take_arrivals();
             }
@@ -304,20 +354,7 @@ impl<B: Backend, R: Recorder> Serving<'_, B, R> {
             return Err(ServeError::Tokens { batch_id, expected, got: self.ids.len() });
         }
         let Flight { batch, census, scheduled, idle_until } = flight;
-        let row = BatchRow {
-            batch_id,
-            scheduled,
-            start: timing.start,
-            end: timing.end,
-            device: timing.device,
-            host: timing.start.since(self.served.end.max(idle_until)),
-            prefill_tokens: census.prefill_tokens,
-            decode_tokens: census.decode_tokens,
-            kv_blocks_used: census.kv_blocks_used,
-            running: census.running,
-            waiting: census.waiting,
-            preempted: census.preempted,
-        };
+        let row = row(batch_id, scheduled, timing, self.served.end.max(idle_until), &census);
         self.recorder.batch(row, &batch.slices);
         self.record_tokens(batch_id, &batch, timing);
         self.served.batches += 1;

@@ -1,37 +1,48 @@
-//! Distribution functions of one latency on both sides.
+//! Distribution functions of one latency, on both sides or on one.
 
 use super::svg::{Figure, Frame, Scale};
 use super::text::{Unit, plain};
 use crate::compare::attribution::duration;
-use crate::compare::distance::quantile;
+use crate::compare::distance::{kolmogorov_smirnov, median, quantile, sorted};
 use crate::compare::metric::{Metric, Stat};
-use crate::compare::verdict::MetricError;
 
 /// Points of a curve at most.
 const POINTS: usize = 240;
 
-/// Both sides' samples of one metric, sorted, ns.
+/// The samples of one metric, each sorted, ns.
 #[derive(Debug)]
 pub(super) struct Samples {
     /// Which.
     pub(super) metric: Metric,
-    /// Predicted.
-    pub(super) predicted: Vec<f64>,
-    /// Measured, one a repeat.
+    /// Predicted; `None` where nobody predicts.
+    pub(super) predicted: Option<Vec<f64>>,
+    /// Measured, one a repeat; empty where nobody measured.
     pub(super) measured: Vec<Vec<f64>>,
 }
 
-/// The chart; `None` where one side has no value.
-pub(super) fn cdf(samples: &Samples, errors: &MetricError) -> Option<Figure> {
-    let all = || samples.measured.iter().chain(std::iter::once(&samples.predicted));
-    if all().any(Vec::is_empty) {
+impl Samples {
+    /// A statistic of each side that there is, predicted first: ns.
+    fn stat(&self, stat: Stat) -> [Option<f64>; 2] {
+        let measured: Vec<f64> = self.measured.iter().filter_map(|sample| stat.of(sample)).collect();
+        [self.predicted.as_ref().and_then(|sample| stat.of(sample)), median(&measured)]
+    }
+}
+
+/// The names of the two sides, in the order of [`Samples::stat`].
+const SIDES: [&str; 2] = ["predicted", "measured"];
+
+/// The chart; `None` where a side has no value.
+pub(super) fn cdf(samples: &Samples) -> Option<Figure> {
+    let all = || samples.measured.iter().chain(&samples.predicted);
+    if all().next().is_none() || all().any(Vec::is_empty) {
         return None;
     }
     let title = samples.metric.title();
+    let there: Vec<&str> = SIDES.into_iter().zip(samples.stat(Stat::P50)).filter_map(|(s, v)| v.map(|_| s)).collect();
     let mut figure = Figure::new(
         &format!("cdf-{}", samples.metric.name()),
-        &format!("Distribution of {title}, predicted and measured"),
-        &about(errors),
+        &format!("Distribution of {title}, {}", there.join(" and ")),
+        &about(samples),
         400.0,
         250.0,
     );
@@ -52,8 +63,10 @@ pub(super) fn cdf(samples: &Samples, errors: &MetricError) -> Option<Figure> {
     for measured in &samples.measured {
         figure.path(class, &curve(measured, &frame));
     }
-    figure.path("lp", &curve(&samples.predicted, &frame));
-    marks(&mut figure, &frame, errors);
+    if let Some(predicted) = &samples.predicted {
+        figure.path("lp", &curve(predicted, &frame));
+    }
+    marks(&mut figure, &frame, samples);
     Some(figure)
 }
 
@@ -70,24 +83,31 @@ fn axis(lower: f64, upper: f64) -> Scale {
     }
 }
 
-fn about(errors: &MetricError) -> String {
-    let stats = [Stat::P50, Stat::P90, Stat::P99].into_iter().filter_map(|stat| errors.figure(stat));
-    let list: Vec<String> = stats
-        .map(|f| {
-            format!("{} {} predicted and {} measured", f.stat.name(), duration(f.predicted_ns), duration(f.measured_ns))
-        })
-        .collect();
-    format!("{}. Largest vertical distance {:.3}.", list.join(", "), errors.ks)
+fn about(samples: &Samples) -> String {
+    let list = [Stat::P50, Stat::P90, Stat::P99].map(|stat| {
+        let sides = SIDES.into_iter().zip(samples.stat(stat));
+        let said: Vec<String> =
+            sides.filter_map(|(side, ns)| ns.map(|ns| format!("{} {side}", duration(ns)))).collect();
+        format!("{} {}", stat.name(), said.join(" and "))
+    });
+    let distance = samples.predicted.as_ref().and_then(|predicted| {
+        kolmogorov_smirnov(predicted, &sorted(samples.measured.iter().flatten().copied().collect()))
+    });
+    let distance = distance.map_or_else(String::new, |d| format!(" Largest vertical distance {d:.3}."));
+    format!("{}.{distance}", list.join(", "))
 }
 
-/// Percentiles on both curves, with their values as tooltips.
-fn marks(figure: &mut Figure, frame: &Frame, errors: &MetricError) {
+/// Percentiles on the curves, with their values as tooltips.
+fn marks(figure: &mut Figure, frame: &Frame, samples: &Samples) {
     for (stat, share) in [(Stat::P50, 0.5), (Stat::P90, 0.9), (Stat::P99, 0.99)] {
-        let Some(found) = errors.figure(stat) else { continue };
         let tip = |side: &str, ns: f64| format!("{} {side}: {}", stat.name(), duration(ns));
-        let (measured, predicted) = (frame.point(found.measured_ns, share), frame.point(found.predicted_ns, share));
-        figure.mark("fm", "circle", measured, 3.2, &tip("measured", found.measured_ns));
-        figure.mark("fp", "square", predicted, 2.8, &tip("predicted", found.predicted_ns));
+        let [predicted, measured] = samples.stat(stat);
+        if let Some(ns) = measured {
+            figure.mark("fm", "circle", frame.point(ns, share), 3.2, &tip("measured", ns));
+        }
+        if let Some(ns) = predicted {
+            figure.mark("fp", "square", frame.point(ns, share), 2.8, &tip("predicted", ns));
+        }
     }
 }
 

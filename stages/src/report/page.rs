@@ -8,7 +8,7 @@ use engine::exec::Source;
 use super::svg::Figure;
 use super::text::{capital, escape, grouped, prose};
 use super::{headline, provenance, style};
-use crate::compare::align::Clock;
+use crate::compare::align::{Clock, LeftOut};
 use crate::compare::attribution::{duration, percent};
 use crate::compare::metric::{Metric, Stat};
 use crate::compare::side::Side;
@@ -28,19 +28,12 @@ pub(super) struct Material<'a> {
 pub(super) fn page(of: &Material<'_>) -> String {
     let verdict = of.verdict;
     let title = format!("{}: {} against {}", verdict.grade.name(), verdict.predicted.label, labels(verdict));
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>{}</title><style>{}</style></head>\n<body><main>\n",
-        escape(&title),
-        style::page()
-    );
+    let mut out = top(&title);
     header(of, &mut out);
     section(&mut out, "figures", "Figures", |out| table(verdict, out));
     section(&mut out, "errors", "Errors", |out| {
         figure(
-            of,
+            of.figures,
             "errors",
             "Bands: within the pass and the warn threshold. A mark at the edge lies beyond it.",
             Room::Text,
@@ -52,31 +45,55 @@ pub(super) fn page(of: &Material<'_>) -> String {
         legend(verdict, out);
         out.push_str("<div class=\"grid\">");
         for metric in Metric::MAIN {
-            figure(of, &format!("cdf-{}", metric.name()), &capital(metric.about()), Room::Cell, out);
+            figure(of.figures, &format!("cdf-{}", metric.name()), &capital(metric.about()), Room::Cell, out);
         }
         out.push_str("</div>");
     });
     section(&mut out, "why", "Where the error comes from", |out| why(of, out));
     section(&mut out, "time", "Over time", |out| {
         legend(verdict, out);
-        figure(of, "timeline-tokens", "Tokens computed a second, in equal columns of time.", Room::Page, out);
-        figure(of, "timeline-held", "The largest value within each column of time.", Room::Page, out);
+        figure(of.figures, "timeline-tokens", "Tokens computed a second, in equal columns of time.", Room::Page, out);
+        figure(of.figures, "timeline-held", "The largest value within each column of time.", Room::Page, out);
     });
     section(&mut out, "requests", "Request by request", |out| requests(of, out));
     section(&mut out, "sides", "What the two sides are", |out| sides(verdict, out));
     section(&mut out, "provenance", "Provenance", |out| {
-        out.push_str(&provenance::provenance(of.inputs, of.predicted, of.measured));
+        out.push_str(&provenance::provenance(of.inputs, std::iter::once(of.predicted).chain(of.measured)));
     });
-    section(&mut out, "words", "Words", |out| definitions(verdict, out));
-    out.push_str("</main></body></html>\n");
+    section(&mut out, "words", "Words", |out| definitions(verdict.clock, out));
+    out.push_str(END);
     out
+}
+
+/// How every page begins: nothing is loaded, nothing runs.
+pub(super) fn top(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <title>{}</title><style>{}</style></head>\n<body><main>\n",
+        escape(title),
+        style::page()
+    )
+}
+
+/// How every page ends.
+pub(super) const END: &str = "</main></body></html>\n";
+
+/// The links to the sections, by id and name.
+pub(super) fn navigation(sections: &[(&str, &str)], out: &mut String) {
+    out.push_str("<nav aria-label=\"Sections\">");
+    for (id, name) in sections {
+        let _ = write!(out, "<a href=\"#{id}\">{name}</a>");
+    }
+    out.push_str("</nav></header>\n");
 }
 
 fn labels(verdict: &Verdict) -> String {
     verdict.measured.iter().map(|m| m.label.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn section(out: &mut String, id: &str, title: &str, body: impl FnOnce(&mut String)) {
+pub(super) fn section(out: &mut String, id: &str, title: &str, body: impl FnOnce(&mut String)) {
     let _ = write!(out, "<section aria-labelledby=\"{id}\"><h2 id=\"{id}\">{title}</h2>");
     body(out);
     out.push_str("</section>\n");
@@ -118,21 +135,20 @@ fn header(of: &Material<'_>, out: &mut String) {
     for note in &verdict.notes {
         let _ = write!(out, "<p class=\"note\">{}.</p>", capital(&prose(note)));
     }
-    out.push_str("<nav aria-label=\"Sections\">");
-    for (id, name) in [
-        ("figures", "figures"),
-        ("errors", "errors"),
-        ("distributions", "distributions"),
-        ("why", "why"),
-        ("time", "over time"),
-        ("requests", "requests"),
-        ("sides", "sides"),
-        ("provenance", "provenance"),
-        ("words", "words"),
-    ] {
-        let _ = write!(out, "<a href=\"#{id}\">{name}</a>");
-    }
-    out.push_str("</nav></header>\n");
+    navigation(
+        &[
+            ("figures", "figures"),
+            ("errors", "errors"),
+            ("distributions", "distributions"),
+            ("why", "why"),
+            ("time", "over time"),
+            ("requests", "requests"),
+            ("sides", "sides"),
+            ("provenance", "provenance"),
+            ("words", "words"),
+        ],
+        out,
+    );
 }
 
 fn table(verdict: &Verdict, out: &mut String) {
@@ -216,7 +232,7 @@ fn graded(row: &Row, metric: Metric) -> String {
 }
 
 /// How much room a figure takes.
-enum Room {
+pub(super) enum Room {
     /// A cell of the grid.
     Cell,
     /// As wide as text.
@@ -225,8 +241,9 @@ enum Room {
     Page,
 }
 
-fn figure(of: &Material<'_>, name: &str, caption: &str, room: Room, out: &mut String) {
-    let Some(figure) = of.figures.iter().find(|f| f.name == name) else { return };
+/// A figure by its name, where there is one.
+pub(super) fn figure(figures: &[Figure], name: &str, caption: &str, room: Room, out: &mut String) {
+    let Some(figure) = figures.iter().find(|f| f.name == name) else { return };
     let svg = figure.inline();
     let (class, svg) = match room {
         Room::Cell => ("cell", svg),
@@ -273,7 +290,7 @@ fn why(of: &Material<'_>, out: &mut String) {
         let _ = write!(out, "<li>{}.</li>", capital(&prose(word)));
     }
     out.push_str("</ul>");
-    figure(of, "parts", "A mean request's life, part by part.", Room::Text, out);
+    figure(of.figures, "parts", "A mean request's life, part by part.", Room::Text, out);
     if !found.split.is_empty() {
         out.push_str(
             "<h3>Timing and scheduling</h3><p class=\"soft small\">The measured batches were served again with predicted \
@@ -352,7 +369,13 @@ fn batches(verdict: &Verdict, out: &mut String) {
 fn requests(of: &Material<'_>, out: &mut String) {
     out.push_str("<div class=\"grid\">");
     for metric in [Metric::Ttft, Metric::E2e] {
-        figure(of, &format!("requests-{}", metric.name()), "On the diagonal the prediction is right.", Room::Cell, out);
+        figure(
+            of.figures,
+            &format!("requests-{}", metric.name()),
+            "On the diagonal the prediction is right.",
+            Room::Cell,
+            out,
+        );
     }
     out.push_str("</div>");
     for pair in &of.verdict.pairs {
@@ -388,23 +411,24 @@ fn requests(of: &Material<'_>, out: &mut String) {
         );
     }
     out.push_str("</tbody></table></div>");
-    left_out(of.verdict, out);
-}
-
-fn left_out(verdict: &Verdict, out: &mut String) {
-    if !verdict.left_out.is_empty() {
-        let _ = write!(out, "<details><summary>{} requests are not compared</summary><ul>", verdict.left_out.len());
-        for one in verdict.left_out.iter().take(200) {
-            let _ = write!(out, "<li>request {}: {}</li>", one.request, prose(&one.because));
-        }
-        out.push_str("</ul></details>");
-    }
-    if !verdict.cut.is_empty() {
+    left_out(&of.verdict.left_out, "are not compared", out);
+    if !of.verdict.cut.is_empty() {
         let _ = write!(
             out,
             "<p class=\"soft\">{} requests are compared only up to the token at which one side stopped.</p>",
-            verdict.cut.len()
+            of.verdict.cut.len()
         );
+    }
+}
+
+/// The requests that are left out of the figures, with why; `what` ends the sentence "N requests …".
+pub(super) fn left_out(requests: &[LeftOut], what: &str, out: &mut String) {
+    if !requests.is_empty() {
+        let _ = write!(out, "<details><summary>{} requests {what}</summary><ul>", requests.len());
+        for one in requests.iter().take(200) {
+            let _ = write!(out, "<li>request {}: {}</li>", one.request, prose(&one.because));
+        }
+        out.push_str("</ul></details>");
     }
 }
 
@@ -469,8 +493,9 @@ fn sides(verdict: &Verdict, out: &mut String) {
     out.push_str("</tbody></table></div>");
 }
 
-fn definitions(verdict: &Verdict, out: &mut String) {
-    let clock = match verdict.clock {
+/// What the words of a page mean.
+pub(super) fn definitions(clock: Clock, out: &mut String) {
+    let clock = match clock {
         Clock::Arrival => "its scheduled arrival",
         Clock::Sent => "when it was handed over, where that is known",
     };

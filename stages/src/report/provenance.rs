@@ -10,7 +10,10 @@ use super::text::{escape, grouped};
 use crate::compare::side::Side;
 
 /// The section's body.
-pub(super) fn provenance(inputs: &BTreeMap<String, Vec<Source>>, predicted: &Side, measured: &[Side]) -> String {
+pub(super) fn provenance<'a>(
+    inputs: &BTreeMap<String, Vec<Source>>,
+    sides: impl IntoIterator<Item = &'a Side>,
+) -> String {
     let mut out = String::from(
         "<h3>Inputs</h3><div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th>port</th><th>from</th>\
          <th>BLAKE3 of its content</th></tr></thead><tbody>",
@@ -27,7 +30,7 @@ pub(super) fn provenance(inputs: &BTreeMap<String, Vec<Source>>, predicted: &Sid
         }
     }
     out.push_str("</tbody></table></div>");
-    for side in std::iter::once(predicted).chain(measured) {
+    for side in sides {
         run(side, &mut out);
     }
     out

@@ -200,3 +200,77 @@ fn an_input_that_is_no_verdict_is_named() {
     let error = Report::run(&Config::default(), &mut io).unwrap_err();
     assert!(error.message.contains("as a verdict") && error.help.unwrap().contains("compare"));
 }
+
+/// Runs the kind on repeats of one run, wired to one port.
+fn alone(port: &str, sides: &[Side], directory: &Path) -> (String, String, Vec<String>) {
+    let sources = sides.iter().enumerate().map(|(at, side)| {
+        let path = directory.join(format!("side-{at}"));
+        write_run(side, &path);
+        Source { label: side.label.clone(), path, digest: blake3::hash(side.label.as_bytes()).to_hex().to_string() }
+    });
+    let inputs = [(port.to_owned(), sources.collect())];
+    let mut io = Io::detached(directory, inputs.into(), &["page", "figures", "summary"]);
+    Report::run(&Config::default(), &mut io).unwrap();
+    let figures = std::fs::read_dir(directory.join("out/figures")).unwrap();
+    let mut names: Vec<String> = figures.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let text = |name: &str| std::fs::read_to_string(directory.join("out").join(name)).unwrap();
+    (text("page"), text("summary"), names)
+}
+
+#[test]
+fn a_simulation_alone_is_shown_with_its_figures_and_no_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let (predicted, _) = two_runs(120);
+    let (page, summary, figures) = alone("predicted", std::slice::from_ref(&predicted), directory.path());
+    let expected = ["cdf-e2e", "cdf-tbt", "cdf-tpot", "cdf-ttft", "timeline-held", "timeline-tokens"];
+    assert_eq!(figures, expected.map(|name| format!("{name}.svg")));
+    assert_eq!(unbalanced(&page), None);
+    assert!(page.contains("nothing was measured") && page.contains("would serve 120 requests"));
+    assert!(!page.contains("NaN") && !page.contains("class=\"lm\""), "no measured curve");
+    let longest = predicted.requests.iter().max_by_key(|r| (r.completion.unwrap().0 - r.arrival.0, u32::MAX - r.id));
+    let row = format!("<tr><td class=\"n\">{}</td>", longest.unwrap().id);
+    assert!(page.contains(&row), "the slowest request has a row");
+    let served = align(&predicted, &[], crate::compare::align::Clock::Arrival);
+    let p99 = crate::compare::metric::Stat::P99.of(&Metric::E2e.sample(&served.predicted)).unwrap();
+    let last = summary.lines().find(|line| line.starts_with("E2E")).unwrap();
+    assert!(last.ends_with(&crate::compare::attribution::duration(p99)), "{last}");
+}
+
+#[test]
+fn repeats_of_a_measurement_alone_show_the_median_and_the_range() {
+    let asked = workload(60);
+    let sides: Vec<Side> = [5_000_000, 5_100_000, 5_150_000]
+        .into_iter()
+        .enumerate()
+        .map(|(at, step_ns)| served(&format!("real.run#{at}"), &asked, Engine { step_ns, ..ENGINE }))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let (page, summary, _) = alone("measured", &sides, directory.path());
+    let gap = |side: &Side| {
+        let served = align(side, &[], crate::compare::align::Clock::Arrival);
+        let ns = crate::compare::metric::Stat::P50.of(&Metric::Tbt.sample(&served.predicted)).unwrap();
+        crate::compare::attribution::duration(ns)
+    };
+    let [low, middle, high] = [gap(&sides[0]), gap(&sides[1]), gap(&sides[2])];
+    assert!(low < middle && middle < high);
+    assert!(page.contains(&format!("{middle}<br><span class=\"soft small\">{low} to {high}</span>")));
+    let tbt = summary.lines().find(|line| line.starts_with("TBT")).unwrap();
+    assert!(tbt.contains(&middle), "{tbt}");
+}
+
+#[test]
+fn what_a_report_takes_follows_from_what_is_wired() {
+    let ports = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let required = |wired: &[&str]| {
+        let wired = Wired { inputs: wired.iter().map(|n| (*n).to_owned()).collect(), lists: Vec::new() };
+        let contract = Report::contract(&Config::default(), &wired).unwrap();
+        let ports: Vec<String> = contract.inputs.iter().filter(|p| !p.optional).map(|p| p.name.to_string()).collect();
+        (ports, contract.outputs.len())
+    };
+    assert_eq!(required(&["predicted"]), (ports(&[]), 3));
+    assert_eq!(required(&["measured"]), (ports(&[]), 3));
+    assert_eq!(required(&["predicted", "measured"]), (ports(&["verdict", "predicted", "measured"]), 2));
+    assert_eq!(required(&["verdict", "predicted"]), (ports(&["verdict", "predicted", "measured"]), 2));
+    assert_eq!(required(&[]), (ports(&["verdict", "predicted", "measured"]), 2));
+}

@@ -1,4 +1,4 @@
-//! Both runs over time: tokens computed, sequences running and waiting, KV blocks held.
+//! Runs over time, one above the other: tokens computed, sequences running and waiting, KV blocks held.
 //!
 //! Where a side has its iterations they are the source; else tokens are counted where they came and sequences between
 //! their instants.
@@ -29,14 +29,41 @@ struct Lane {
     blocks: Vec<f64>,
 }
 
-/// Two charts: tokens of each side, and what the sides hold. `None` where a side has no instants at all.
-pub(super) fn timelines(predicted: &Side, measured: &Side, clock: Clock) -> Vec<Figure> {
-    let end_ns = end(predicted).max(end(measured));
+/// Which side of a comparison a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What was foretold.
+    Predicted,
+    /// What was seen.
+    Measured,
+}
+
+impl Role {
+    /// What people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Role::Predicted => "predicted",
+            Role::Measured => "measured",
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Role::Predicted => "lp",
+            Role::Measured => "lm",
+        }
+    }
+}
+
+/// Two charts: tokens of each run, and what the runs hold. None where no run has an instant at all.
+pub(super) fn timelines(runs: &[(Role, &Side)], clock: Clock) -> Vec<Figure> {
+    let end_ns = runs.iter().map(|(_, side)| end(side)).max().unwrap_or(0);
     if end_ns == 0 {
         return Vec::new();
     }
-    let lanes = [lane(predicted, end_ns, clock), lane(measured, end_ns, clock)];
-    vec![tokens(&lanes, end_ns), held(&lanes, end_ns, pool(measured).or_else(|| pool(predicted)))]
+    let lanes: Vec<(Role, Lane)> = runs.iter().map(|(role, side)| (*role, lane(side, end_ns, clock))).collect();
+    let pool = runs.iter().rev().find_map(|(_, side)| pool(side));
+    vec![tokens(&lanes, end_ns), held(&lanes, end_ns, pool)]
 }
 
 fn end(side: &Side) -> u64 {
@@ -162,21 +189,24 @@ fn seconds(frame: &Frame, figure: &mut Figure) {
     frame.x_axis(figure, 8, |s| format!("{} s", plain(s)));
 }
 
-/// Tokens a second of each side, decode on the ground, prefill on top of it.
-fn tokens(lanes: &[Lane; 2], end_ns: u64) -> Figure {
+/// Tokens a second of each run, decode on the ground, prefill on top of it.
+fn tokens(lanes: &[(Role, Lane)], end_ns: u64) -> Figure {
     let column_s = end_ns as f64 / 1e9 / BINS as f64;
     let rate = |values: &[f64]| values.iter().map(|v| v / column_s).collect::<Vec<_>>();
-    let sums: Vec<Vec<f64>> =
-        lanes.iter().map(|l| l.prefill.iter().zip(&l.decode).map(|(p, d)| (p + d) / column_s).collect()).collect();
+    let sum = |l: &Lane| l.prefill.iter().zip(&l.decode).map(|(p, d)| (p + d) / column_s).collect::<Vec<f64>>();
+    let sums: Vec<Vec<f64>> = lanes.iter().map(|(_, lane)| sum(lane)).collect();
     let most = sums.iter().flatten().copied().fold(1.0, f64::max);
+    let names: Vec<&str> = lanes.iter().map(|(role, _)| role.name()).collect();
     let about = format!(
-        "Tokens computed a second over {:.1} s, predicted above and measured below, prompt tokens on top of decoded ones; \
+        "Tokens computed a second over {:.1} s, {}, prompt tokens on top of decoded ones; \
          the peak is {} tokens a second.",
         end_ns as f64 / 1e9,
+        names.join(" above "),
         count(most)
     );
-    let mut figure = Figure::new("timeline-tokens", "Tokens computed over time", &about, 760.0, 290.0);
-    for (row, (lane, name)) in lanes.iter().zip(["predicted", "measured"]).enumerate() {
+    let height = 6.0 + 142.0 * lanes.len() as f64;
+    let mut figure = Figure::new("timeline-tokens", "Tokens computed over time", &about, 760.0, height);
+    for (row, (role, lane)) in lanes.iter().enumerate() {
         let frame = Frame {
             left: LEFT,
             top: 24.0 + 142.0 * row as f64,
@@ -190,7 +220,7 @@ fn tokens(lanes: &[Lane; 2], end_ns: u64) -> Figure {
         figure.area("prefill", &steps(&frame, sum), frame.bottom());
         figure.area("decode", &steps(&frame, &decode), frame.bottom());
         seconds(&frame, &mut figure);
-        figure.text("ink title", LEFT, frame.top - 8.0, &format!("{name}, tokens/s"));
+        figure.text("ink title", LEFT, frame.top - 8.0, &format!("{}, tokens/s", role.name()));
     }
     legend(&mut figure, 16.0);
     figure
@@ -204,36 +234,39 @@ fn legend(figure: &mut Figure, y: f64) {
     figure.text("soft start", right - 42.0, y, "decode");
 }
 
-/// Running, waiting and KV blocks, the two sides over each other.
-fn held(lanes: &[Lane; 2], end_ns: u64, pool: Option<f64>) -> Figure {
-    let blocks = lanes.iter().all(|l| !l.blocks.is_empty());
-    let mut rows: Vec<(String, [&Vec<f64>; 2])> = vec![
-        ("running sequences".to_owned(), [&lanes[0].running, &lanes[1].running]),
-        ("waiting requests".to_owned(), [&lanes[0].waiting, &lanes[1].waiting]),
-    ];
-    if blocks {
+/// Running, waiting and KV blocks, the runs over each other.
+fn held(lanes: &[(Role, Lane)], end_ns: u64, pool: Option<f64>) -> Figure {
+    type Of = fn(&Lane) -> &Vec<f64>;
+    let mut rows: Vec<(String, Of)> =
+        vec![("running sequences".to_owned(), |l| &l.running), ("waiting requests".to_owned(), |l| &l.waiting)];
+    if lanes.iter().all(|(_, lane)| !lane.blocks.is_empty()) {
         let of = pool.map_or_else(String::new, |pool| format!(" (the pool has {})", count(pool)));
-        rows.push((format!("KV blocks held{of}"), [&lanes[0].blocks, &lanes[1].blocks]));
+        rows.push((format!("KV blocks held{of}"), |l| &l.blocks));
     }
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let list: Vec<String> = rows
         .iter()
-        .map(|(name, [p, m])| format!("{name}: at most {} predicted and {} measured", count(most(p)), count(most(m))))
+        .map(|(name, of)| {
+            let sides = lanes.iter().map(|(role, lane)| format!("{} {}", count(most(of(lane))), role.name()));
+            format!("{name}: at most {}", sides.collect::<Vec<_>>().join(" and "))
+        })
         .collect();
     let height = 6.0 + 122.0 * rows.len() as f64;
     let mut figure = Figure::new("timeline-held", "Queue and KV use over time", &list.join("; "), 760.0, height);
-    for (row, (name, sides)) in rows.iter().enumerate() {
+    for (row, (name, of)) in rows.iter().enumerate() {
+        let highest = lanes.iter().map(|(_, lane)| most(of(lane))).fold(1.0, f64::max);
         let frame = Frame {
             left: LEFT,
             top: 24.0 + 122.0 * row as f64,
             width: WIDTH,
             height: 82.0,
             x: Scale::linear(0.0, end_ns as f64 / 1e9),
-            y: Scale::linear(0.0, most(sides[0]).max(most(sides[1])).max(1.0)),
+            y: Scale::linear(0.0, highest),
         };
         frame.y_axis(&mut figure, 3, count);
-        figure.path("lm", &steps(&frame, sides[1]));
-        figure.path("lp", &steps(&frame, sides[0]));
+        for (role, lane) in lanes.iter().rev() {
+            figure.path(role.class(), &steps(&frame, of(lane)));
+        }
         seconds(&frame, &mut figure);
         figure.text("ink title", LEFT, frame.top - 8.0, name);
     }

@@ -10,7 +10,7 @@ mod meta;
 mod stream;
 
 pub use meta::{Hardware, Named, RunMeta};
-pub use stream::{RunWriter, TokenIds};
+pub use stream::{BatchDetail, Detail, RunWriter, TokenDetail, TokenIds};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

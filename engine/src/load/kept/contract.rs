@@ -19,12 +19,13 @@ pub(super) fn pack(contract: &Contract) -> Vec<u8> {
             packer.maybe(port.meaning, |packer, meaning| packer.text(meaning.name));
         }
     }
-    let Needs { cpus, memory_mib, gpus, gpu_name, gpu_memory_mib, quiet } = &contract.needs;
+    let Needs { cpus, memory_mib, gpus, gpu_name, gpu_memory_mib, gpu_budget_mib, quiet } = &contract.needs;
     packer.u32((*cpus).into());
     packer.u64(*memory_mib);
     packer.u8(*gpus);
     packer.maybe(gpu_name.as_deref(), Packer::text);
     packer.u64(*gpu_memory_mib);
+    packer.u64(*gpu_budget_mib);
     packer.u8(u8::from(*quiet));
     packer.count(contract.oracles.len());
     for oracle in &contract.oracles {
@@ -58,6 +59,7 @@ pub(super) fn unpack(reader: &mut Unpacker<'_>, program: &Program) -> Option<Con
         gpus: reader.u8()?,
         gpu_name: reader.maybe(|reader| reader.text().map(str::to_owned))?,
         gpu_memory_mib: reader.u64()?,
+        gpu_budget_mib: reader.u64()?,
         quiet: reader.bool()?,
     };
     let mut oracles = Vec::new();

@@ -5,7 +5,8 @@ use crate::error::Look;
 use crate::load::{Loaded, load};
 
 /// The engine's own kind and nothing else.
-static PROGRAM: Program = Program { kinds: &[], meanings: &[], verbs: &[], version: "0", carries: |_| None };
+static PROGRAM: Program =
+    Program { kinds: &[], meanings: &[], verbs: &[], tiers: &[], version: "0", carries: |_| None };
 
 /// A project of two hundred stages, each of which takes a file and the stage before.
 struct Folder(tempfile::TempDir);

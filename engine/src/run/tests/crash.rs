@@ -151,3 +151,47 @@ fn two_engines_on_one_cache_killed_anywhere_end_with_what_a_serial_run_says() {
 fn a_thousand_rounds_of_two_engines_killed_anywhere() {
     two_engines(1000);
 }
+
+/// Cuts the power: of all files in the cache that were not flushed, the bytes are lost. Their names and times stay, as on
+/// a file system that writes in order and had not come to them.
+fn cut_the_power(project: &Project, flushed: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let told = std::fs::read_to_string(flushed).unwrap_or_default();
+    let flushed: std::collections::BTreeSet<u64> = told.lines().map(|line| line.parse().unwrap()).collect();
+    for path in project.cached("blobs").into_iter().chain(project.cached("records")) {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        if metadata.is_file() && !flushed.contains(&metadata.ino()) {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_anywhere_leaves_no_lie_and_is_made_good_by_the_next_run() {
+    let healthy = Project::new();
+    healthy.run(&sketch(&healthy.root));
+    let expected = answers(&healthy);
+    // One of them is no place: the power is cut when all is done.
+    for place in ENGINE.iter().chain(["nowhere"].iter()) {
+        let project = Project::new();
+        let flushed = project.root.join("flushed");
+        for _ in 0..3 {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["run::tests::crash::engine", "--exact", "--quiet"]);
+            command.env("PIPE_TEST_ROOT", &project.root).env("PIPE_FAULT", place);
+            command.env("PIPE_FAULT_FLUSHED", &flushed).output().unwrap();
+            cut_the_power(&project, &flushed);
+        }
+        // The project itself remembers what became of each stage; a teammate has nothing but the cache.
+        let mut teammate = Project::new();
+        teammate.cache.clone_from(&project.cache);
+        for project in [&teammate, &project] {
+            let seen = project.run(&sketch(&project.root));
+            assert_eq!(seen.finished.exit, 0, "after a cut at {place}: {seen:?}");
+            assert_eq!(answers(project), expected, "after a cut at {place}");
+            assert_eq!(project.store().verify(&mut |_, _| {}).unwrap().damaged, [], "after a cut at {place}");
+            assert_eq!(project.run(&sketch(&project.root)).started(), [""; 0], "after a cut at {place}");
+        }
+    }
+}

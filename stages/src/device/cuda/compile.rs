@@ -77,7 +77,12 @@ pub struct Source {
 /// When NVRTC is not found or does not accept the text.
 pub fn cubin(source: &Source, architecture: &str, cache: &Cache) -> Result<Vec<u8>, CudaError> {
     library::require_nvrtc()?;
-    let mut options = vec![format!("--gpu-architecture={architecture}"), "--std=c++17".to_owned()];
+    let mut options = vec![
+        format!("--gpu-architecture={architecture}"),
+        "--std=c++17".to_owned(),
+        // Generic lambdas are the card's code without a word at each.
+        "--device-as-default-execution-space".to_owned(),
+    ];
     options.extend(source.options.iter().cloned());
     let mut hasher = blake3::Hasher::new_derive_key("pipe 2026 kernel code");
     hasher.update(format!("{:?}", version()?).as_bytes());

@@ -62,6 +62,20 @@ impl Device {
         }
     }
 
+    /// Bytes a second that the memory's clock and width allow.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    pub fn memory_rate(&self) -> Result<f64, CudaError> {
+        let ask = |attribute| {
+            let fault = |e| CudaError::refused("asking the card for its memory's clock", e);
+            self.context.attribute(attribute).map(f64::from).map_err(fault)
+        };
+        let clock_khz = ask(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
+        let width_bits = ask(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?;
+        Ok(2.0 * clock_khz * 1e3 * width_bits / 8.0)
+    }
+
     /// Whether a kernel may start before the one before it has ended.
     pub fn overlaps_launches(&self) -> bool {
         self.capability.0 >= 9
@@ -165,6 +179,16 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Sets every byte, in stream order.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn fill(&self, byte: u8) -> Result<(), CudaError> {
+        // SAFETY: the range is this buffer.
+        unsafe { result::memset_d8_async(self.pointer, byte, self.bytes, self._device.stream) }
+            .map_err(|e| CudaError::refused("filling memory of the card", e))
+    }
+
     /// Fills from `offset` bytes on, and waits for it.
     ///
     /// # Errors
@@ -228,6 +252,8 @@ unsafe impl Plain for u16 {}
 unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
 // SAFETY: as above.
 unsafe impl Plain for f32 {}
 
@@ -451,6 +477,8 @@ pub enum Start {
     After,
     /// As soon as there is room: it waits by itself where it first needs what came before.
     Early,
+    /// When everything before it is done, and only with all blocks at once: they wait for each other.
+    Together,
 }
 
 impl Function {
@@ -476,6 +504,10 @@ impl Function {
             value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
         let early = start == Start::Early && device.overlaps_launches();
+        if start == Start::Together {
+            attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+            attribute.value = sys::CUlaunchAttributeValue { cooperative: 1 };
+        }
         let config = sys::CUlaunchConfig {
             gridDimX: grid.0,
             gridDimY: grid.1,
@@ -486,7 +518,7 @@ impl Function {
             sharedMemBytes: self.shared_bytes,
             hStream: device.stream,
             attrs: &mut attribute,
-            numAttrs: u32::from(early),
+            numAttrs: u32::from(early || start == Start::Together),
         };
         let mut parameters = arguments.pointers();
         // SAFETY: the configuration and the parameters live through the call, which copies them; the rest is the

@@ -19,6 +19,7 @@ use super::kernels::{
 use super::product::{Operands, Products, Shape, Writes};
 use super::step::{Areas, Capacity, Step, bucket, buckets};
 use super::weights::{Tensors, Weights};
+use super::whole::{self, Pacing, Whole};
 
 /// What the engine is set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub struct Limits {
 
 /// Rows up to which the fused products are faster than cublasLt with its neighbours.
 pub const NARROW_ROWS_MAX: usize = 32;
+
+/// Sequences up to which a step that only decodes is faster as one kernel, where there is one.
+pub const WHOLE_ROWS_MAX: usize = 4;
 
 /// Pieces of a step's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,6 +130,8 @@ pub struct Engine {
     room: Room,
     graphs: HashMap<usize, Graph>,
     narrow_rows_max: usize,
+    whole: Option<Whole>,
+    whole_rows_max: usize,
 }
 
 /// Rows that a product is made with: more than asked for, so that few shapes need a plan.
@@ -171,6 +177,7 @@ impl Engine {
         let kernels = Kernels::load(device, d, cache)?;
         let products = Products::open(device)?;
         let weights = Weights::load(device, &d, card.tied_embeddings, tensors)?;
+        let whole = Whole::load(device, &d, &weights, cache)?;
         let room = Room::new(device, &d, &capacity, &kernels)?;
         let pool = Buffer::zeroed(device, d.layers * pool_tiles * d.tile_bytes(), "the KV pool")?;
         device.synchronize()?;
@@ -188,6 +195,8 @@ impl Engine {
             room,
             graphs: HashMap::new(),
             narrow_rows_max: NARROW_ROWS_MAX,
+            whole,
+            whole_rows_max: WHOLE_ROWS_MAX,
         })
     }
 
@@ -215,6 +224,28 @@ impl Engine {
     pub fn set_narrow_rows_max(&mut self, rows: usize) {
         self.narrow_rows_max = rows;
         self.graphs.clear();
+    }
+
+    /// Sequences up to which a step is one kernel, where there is one; 0 for never.
+    pub fn set_whole_rows_max(&mut self, rows: usize) {
+        self.whole_rows_max = rows;
+    }
+
+    /// How such a kernel holds its streaming back; none without one.
+    pub fn pacing(&self) -> Option<Pacing> {
+        self.whole.as_ref().map(Whole::pacing)
+    }
+
+    /// Has it hold back another way.
+    pub fn set_pacing(&mut self, pacing: Pacing) {
+        if let Some(whole) = &mut self.whole {
+            whole.set_pacing(pacing);
+        }
+    }
+
+    /// Whether a step that decodes `rows` rows is one kernel.
+    pub fn is_whole(&self, rows: usize) -> bool {
+        rows <= self.whole_rows_max && self.whole.as_ref().is_some_and(|w| w.does(rows))
     }
 
     /// Where the tokens of the last step lie, u32 each.
@@ -246,7 +277,9 @@ impl Engine {
         for sequences in buckets(self.limits.sequences) {
             self.plan_layers(sequences)?;
             self.plan_head(sequences)?;
-            self.graph(sequences)?;
+            if !self.is_whole(sequences) {
+                self.graph(sequences)?;
+            }
         }
         Ok(())
     }
@@ -318,6 +351,10 @@ impl Engine {
     /// When the card refuses.
     pub fn run(&mut self, step: &Step, staged: u64) -> Result<(), CudaError> {
         self.device.bind()?;
+        if step.prefill_rows == 0 && self.is_whole(step.decode_rows) {
+            self.begin(step, staged)?;
+            return self.run_whole(step.decode_rows);
+        }
         if step.prefill_rows == 0 {
             self.graph(step.decode_rows)?;
             self.begin(step, staged)?;
@@ -333,6 +370,19 @@ impl Engine {
             self.layer(layer, step, rows)?;
         }
         self.finish(step.outputs, self.area(self.areas.picked))
+    }
+
+    fn run_whole(&mut self, rows: usize) -> Result<(), CudaError> {
+        let places = whole::Places {
+            residual: self.room.residual.pointer(),
+            norm: self.weights.norm.pointer(),
+            head: self.weights.head().pointer(),
+            layer_bytes: self.capacity.pool_tiles * self.d.tile_bytes(),
+            decode: self.decode(0),
+            greatest: self.greatest(),
+        };
+        let missing = || CudaError::Unsupported("this shape has no kernel for whole steps".to_owned());
+        self.whole.as_mut().ok_or_else(missing)?.run(&self.d, rows, &places)
     }
 
     /// Records the graph of a step that decodes `rows` sequences, unless it is there.
@@ -518,14 +568,17 @@ impl Engine {
     }
 
     fn choose(&self, outputs: usize) -> Result<(), CudaError> {
+        self.kernels.greatest(&self.greatest(), outputs)
+    }
+
+    fn greatest(&self) -> Greatest {
         let r = &self.room;
-        let greatest = Greatest {
+        Greatest {
             made: r.made.pointer(),
             logits: r.logits.pointer(),
             best: r.best.pointer(),
             arrived: r.arrived.pointer(),
-        };
-        self.kernels.greatest(&greatest, outputs)
+        }
     }
 
     fn area(&self, word: usize) -> u64 {

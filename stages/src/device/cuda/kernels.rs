@@ -8,6 +8,7 @@ use crate::model::card::{Card, Dtype};
 use super::compile::{Cache, Source, cubin};
 use super::driver::{Argument, Arguments, Device, Function, Module, Start};
 use super::error::CudaError;
+use super::whole;
 
 /// Tokens of a tile of the KV pool, as in `kernels/prelude.cu`.
 pub const TILE_TOKENS: usize = 16;
@@ -24,12 +25,13 @@ const HELD_PIECES_MAX: usize = 8;
 const NARROW_SHARED_MAX: usize = 160 << 10;
 
 /// Every file of kernels, in the order in which it is compiled.
-pub const FILES: [(&str, &str); 5] = [
+pub const FILES: [(&str, &str); 6] = [
     ("token.cu", include_str!("kernels/token.cu")),
     ("decode.cu", include_str!("kernels/decode.cu")),
     ("prefill.cu", include_str!("kernels/prefill.cu")),
     ("narrow.cu", include_str!("kernels/narrow.cu")),
     ("prefill_group.cu", include_str!("kernels/prefill_group.cu")),
+    ("whole.cu", include_str!("kernels/whole.cu")),
 ];
 const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
@@ -185,6 +187,7 @@ pub fn sources(d: &Dimensions, architecture: &str) -> Vec<Source> {
     .map(|(name, value)| format!("-D{name}={value}"))
     .collect();
     options.push(format!("-DNORM_EPS={:e}f", d.eps));
+    options.extend(whole::options());
     if let Some(c) = cuts {
         for (name, cut) in [("QKV", c.qkv), ("O", c.o), ("FFN", c.ffn), ("DOWN", c.down)] {
             options.push(format!("-DNARROW_{name}={}", cut.columns));
@@ -194,10 +197,22 @@ pub fn sources(d: &Dimensions, architecture: &str) -> Vec<Source> {
     let wanted = |file: &str| match file {
         "narrow.cu" => cuts.is_some(),
         "prefill_group.cu" => has_group_prefill(d, architecture),
+        "whole.cu" => whole::is_there(d, architecture),
         _ => true,
     };
     let files = FILES.iter().filter(|(file, _)| wanted(file));
     files.map(|(file, text)| Source { file, text: format!("{PRELUDE}\n{text}"), options: options.clone() }).collect()
+}
+
+/// One of [`sources`]: `file` must be among them.
+pub fn source(d: &Dimensions, architecture: &str, file: &str) -> Source {
+    let all = sources(d, architecture);
+    all.into_iter().find(|s| s.file == file).expect("callers ask for files that the shape has")
+}
+
+/// What scores are multiplied with: to powers of two.
+pub fn scale(d: &Dimensions) -> f32 {
+    (std::f64::consts::LOG2_E / (d.head_dim as f64).sqrt()) as f32
 }
 
 /// Whether the prefill attention by warpgroup instructions is there.
@@ -299,7 +314,8 @@ impl Kernels {
     pub fn load(device: &Rc<Device>, d: Dimensions, cache: &Cache) -> Result<Kernels, CudaError> {
         let architecture = device.architecture();
         let mut modules = HashMap::new();
-        for source in sources(&d, &architecture) {
+        // The kernels of whole steps are loaded by themselves.
+        for source in sources(&d, &architecture).into_iter().filter(|s| s.file != "whole.cu") {
             modules.insert(source.file, Module::load(device, &cubin(&source, &architecture, cache)?)?);
         }
         let row = d.head_dim * 2;
@@ -353,10 +369,6 @@ impl Kernels {
     pub fn partial_bytes(&self) -> (usize, usize) {
         let parts = self.decode_blocks as usize * DECODE_WARPS * 2 * self.d.group();
         (parts * self.d.head_dim * 4, parts * 8)
-    }
-
-    fn scale(&self) -> f32 {
-        (std::f64::consts::LOG2_E / (self.d.head_dim as f64).sqrt()) as f32
     }
 
     /// Moves a step's description into place and fetches `rows` rows of the embedding.
@@ -416,7 +428,7 @@ impl Kernels {
     pub fn attend_decode(&self, p: &Decode, sequences: usize, ahead: Ahead) -> Result<(), CudaError> {
         let mut a = Arguments::new().with(p.output).with(p.rotate.qkv).with(p.rotate.pool).with(p.rotate.q_norm);
         a = a.with(p.rotate.k_norm).with(p.rotate.angles).with(p.contexts).with(p.tile_starts).with(p.tiles);
-        a = a.with(sequences as i32).with(self.scale()).with(p.partial);
+        a = a.with(sequences as i32).with(scale(&self.d)).with(p.partial);
         a = a.with(ahead.pointer).with(ahead.bytes as i32);
         // SAFETY: as `attend_decode` declares; tiles are inside the pool by the step's checks.
         unsafe { self.attend_decode.launch((self.decode_blocks, 1), 128, Start::Early, &mut a) }
@@ -425,7 +437,7 @@ impl Kernels {
     /// Attention of `work` pieces of prefills.
     pub fn attend_prefill(&self, p: &Prefill, work: usize) -> Result<(), CudaError> {
         let mut a = Arguments::new().with(p.output).with(p.qkv).with(p.pool).with(p.work).with(p.tiles);
-        a = a.with(self.scale());
+        a = a.with(scale(&self.d));
         // SAFETY: as `attend_prefill` declares; tiles are inside the pool by the step's checks.
         unsafe { self.attend_prefill.launch((self.d.heads as u32, work as u32), 256, Start::Early, &mut a) }
     }

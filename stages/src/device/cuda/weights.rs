@@ -56,6 +56,23 @@ pub struct Layer {
     pub down: Buffer,
 }
 
+impl Layer {
+    /// Where everything lies, in the order of `WholeLayer` in `kernels/whole.cu`.
+    pub fn pointers(&self) -> [u64; 8] {
+        let all = [
+            &self.attention_norm,
+            &self.qkv,
+            &self.q_norm,
+            &self.k_norm,
+            &self.o,
+            &self.ffn_norm,
+            &self.gate_up,
+            &self.down,
+        ];
+        all.map(Buffer::pointer)
+    }
+}
+
 /// All of a model.
 #[derive(Debug)]
 pub struct Weights {

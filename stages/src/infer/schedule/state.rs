@@ -264,6 +264,13 @@ impl State {
         self.sequences[seq as usize].scheduled = 1;
     }
 
+    /// So many tokens of `seq`, one an iteration, were computed.
+    pub(super) fn skip_decodes(&mut self, seq: u32, count: u32) {
+        let s = &mut self.sequences[seq as usize];
+        s.computed += count;
+        self.pool.append(seq, s.computed);
+    }
+
     /// That token was computed.
     pub(super) fn end_decode(&mut self, seq: u32) {
         let s = &mut self.sequences[seq as usize];

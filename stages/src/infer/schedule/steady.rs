@@ -5,7 +5,20 @@
 
 use super::super::serve::{Batch, Slice};
 use super::Policy;
-use super::state::{Census, State};
+use super::state::{Census, Law, State};
+
+/// A batch of decodes that repeats.
+#[derive(Debug)]
+pub struct Repeats<'a> {
+    /// The batch as it was last, in batch order.
+    pub slices: &'a [Slice],
+    /// How often it repeats at least, if nobody is admitted.
+    pub most: u32,
+    /// What it looked like; of the first repetition but for the blocks that this takes.
+    pub census: Census,
+    /// Blocks that the repetition number i (from 0) takes: `growth[i % growth.len()]`.
+    pub growth: &'a [u32],
+}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Steady {
@@ -18,6 +31,8 @@ pub(super) struct Steady {
     /// The running queue while a repetition is in flight, which then holds nobody.
     parked: Vec<u32>,
     is_out: bool,
+    /// Scratch of [`Repeats::growth`].
+    growth: Vec<u32>,
     /// Somebody came since the last batch was formed, so that it does not show who would be admitted now.
     is_stale: bool,
 }
@@ -90,6 +105,42 @@ impl Steady {
             state.end_decode(slice.seq);
         }
         state.running.append(&mut self.parked);
+    }
+
+    /// Looks ahead as far as blocks surely last. Only where blocks are counted and a running sequence waits for none
+    /// that it does not need: which block a table gets depends on who asks first.
+    pub(super) fn repeats(&mut self, state: &State) -> Option<Repeats<'_>> {
+        let block_tokens = state.pool.block_tokens();
+        let members = u32::try_from(self.slices.len()).ok().filter(|n| *n > 0)?;
+        if self.left == 0 || self.is_out || state.pool.keeps_tables() || state.limits.law != Law::Plain {
+            return None;
+        }
+        self.growth.clear();
+        self.growth.resize(block_tokens as usize, 0);
+        let mut ahead = u32::MAX;
+        for slice in &self.slices {
+            // A batch covered `context + 1` positions; repetition i needs i + 2 more than `context`.
+            let room = state.pool.held(slice.seq) * block_tokens - (slice.context + 1);
+            if room < block_tokens {
+                self.growth[room as usize] += 1;
+            } else {
+                ahead = ahead.min(room);
+            }
+        }
+        let lasting = (state.pool.free() / members).saturating_mul(block_tokens);
+        let census = Census { decode_tokens: members, prefill_tokens: 0, preempted: 0, ..state.census() };
+        Some(Repeats { slices: &self.slices, most: self.left.min(lasting).min(ahead), census, growth: &self.growth })
+    }
+
+    /// Books `count` repetitions at once.
+    pub(super) fn repeat(&mut self, state: &mut State, count: u32) {
+        debug_assert!(count <= self.left, "no repetition completes anybody");
+        self.left -= count;
+        self.before_block = 0;
+        for slice in &mut self.slices {
+            slice.context += count;
+            state.skip_decodes(slice.seq, count);
+        }
     }
 
     /// Gives every sequence the block it needs for its next token; says whether that goes without making room.

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::infer::batch::Slice;
 use crate::infer::record;
 
@@ -140,6 +142,38 @@ impl RunTables {
     }
 }
 
+/// Which tables of a run are written; the others stay empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Detail {
+    /// Table `tokens`.
+    pub tokens: TokenDetail,
+    /// Table `batches`.
+    pub batches: BatchDetail,
+}
+
+/// What is written of output tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenDetail {
+    /// A row a token.
+    #[default]
+    Full,
+    /// No row: the figures of the gaps stand in `summary.json`.
+    None,
+}
+
+/// What is written of iterations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchDetail {
+    /// A row an iteration, with its sequences.
+    #[default]
+    Full,
+    /// No row: the sums stand in `summary.json`.
+    Summary,
+}
+
 /// Writes a run's directory while it goes on. Not for a timed region: it does I/O.
 #[derive(Debug)]
 pub struct RunWriter {
@@ -147,6 +181,7 @@ pub struct RunWriter {
     tokens: Writer<TokenRow>,
     batches: Writer<BatchRow>,
     ids: TokenIds,
+    detail: Detail,
     /// Kept for the memory of its lists.
     batch: BatchRow,
     failed: Option<TableError>,
@@ -169,9 +204,16 @@ impl RunWriter {
             tokens: Writer::create(&file(directory, &TOKENS), &[])?,
             batches: Writer::create(&file(directory, &BATCHES), &[])?,
             ids,
+            detail: Detail::default(),
             batch: BatchRow::default(),
             failed: None,
         })
+    }
+
+    /// The same with only some of the tables filled.
+    #[must_use]
+    pub fn with_detail(self, detail: Detail) -> RunWriter {
+        RunWriter { detail, ..self }
     }
 
     /// Ends the tables and writes `meta.json`.
@@ -197,7 +239,7 @@ impl RunWriter {
 
 impl record::Recorder for RunWriter {
     fn batch(&mut self, row: record::BatchRow, slices: &[Slice]) {
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.detail.batches == BatchDetail::Full {
             self.batch.set(row, slices);
             let result = self.batches.push(&self.batch);
             self.keep(result);
@@ -205,7 +247,7 @@ impl record::Recorder for RunWriter {
     }
 
     fn token(&mut self, row: record::TokenRow) {
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.detail.tokens == TokenDetail::Full {
             let result = self.tokens.push(&TokenRow::of(row, self.ids));
             self.keep(result);
         }
@@ -215,6 +257,27 @@ impl record::Recorder for RunWriter {
         if self.failed.is_none() {
             let result = self.requests.push(&row.into());
             self.keep(result);
+        }
+    }
+
+    fn stretch(&mut self, stretch: record::Stretch<'_>) {
+        let record::Stretch { rows, slices, produced, token_id } = stretch;
+        if self.detail == (Detail { tokens: TokenDetail::None, batches: BatchDetail::Summary }) {
+            return;
+        }
+        for (step, row) in (0..).zip(rows) {
+            self.batch(*row, slices);
+            for (slice, first) in slices.iter_mut().zip(produced) {
+                let (request_id, token_index) = (slice.seq, first + step);
+                self.token(record::TokenRow {
+                    request_id,
+                    token_index,
+                    time: row.end,
+                    batch_id: row.batch_id,
+                    token_id,
+                });
+                slice.context += 1;
+            }
         }
     }
 }
