@@ -6,7 +6,7 @@ use engine::kind::Program;
 
 static PROGRAM: Program = Program {
     kinds: stages::kinds::KINDS,
-    meanings: &[stages::tables::meaning::TABLE],
+    meanings: &[stages::tables::meaning::TABLE, stages::model::card::MEANING],
     verbs: &[stages::export::VERB, stages::vidur::VERB],
     version: env!("CARGO_PKG_VERSION"),
     tiers: object_tier::SCHEMES,

@@ -266,7 +266,7 @@ def e_pipe(root, st, log, jobs):
     """Ours: `command` stages; a project file as an input port, another stage's output as a wire."""
     t = ['name = "bench"\n']
     for i, deps, srcs, _ in st:
-        ins = {f"f{k}": src for k, src in enumerate(srcs)} | {f"s{d}": f"s{d}.out" for d in deps}
+        ins = {"own": srcs[0]} | ({"before": [f"s{d}.out" for d in deps]} if deps else {})
         tool = "grep -v '^#'" if i == 0 else "cat"
         files = " ".join("{in.%s}" % name for name in ins)
         argv = ["sh", "-c", f"{tool} {files} > {{out.out}}; echo {i} >> {log}"]

@@ -167,13 +167,16 @@ pub fn describe(stage: &Stage, inputs: &Inputs<'_>, world: &World, sink: &mut im
     sink.fields(&stage.config.walk());
     let mut ports: Vec<_> = inputs.ports.iter().collect();
     ports.sort_by_key(|(name, _)| *name);
+    let mut field = String::new();
     for (name, sources) in ports {
         for (at, source) in sources.iter().enumerate() {
-            let value = match source.meaning {
-                Some(meaning) => format!("{meaning} {}", source.digest),
-                None => source.digest.to_string(),
-            };
-            sink.field(&format!("input.{name}.{at}"), value.as_bytes());
+            field.clear();
+            let _ = write!(field, "input.{name}.{at}");
+            let hex = blake3::Hash::from_bytes(source.digest.0).to_hex();
+            match source.meaning {
+                Some(meaning) => sink.field(&field, format!("{meaning} {hex}").as_bytes()),
+                None => sink.field(&field, hex.as_bytes()),
+            }
         }
     }
     for (name, fact) in &world.oracles {

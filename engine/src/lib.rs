@@ -29,4 +29,6 @@ pub mod source;
 pub mod store;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod testing;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Diagnostics, Mistake, Weight};
-use crate::graph::{Pipeline, order};
+use crate::graph::{Feed, Pipeline, order};
 use crate::kind::Program;
 use crate::source::Sources;
 
@@ -22,6 +22,7 @@ mod axis;
 mod draft;
 mod expand;
 mod group;
+mod kept;
 mod policy;
 pub mod project;
 mod reading;
@@ -81,8 +82,11 @@ pub fn load(program: &Program, request: &Load) -> Result<Loaded, Diagnostics> {
     let root = project::root(&request.file);
     let mut reading = Reading::new(root);
     let result = read(program, request, &mut reading);
-    let Reading { sources, mistakes, .. } = reading;
+    let Reading { sources, mistakes, looked, .. } = reading;
     let sources = Arc::new(sources);
+    if let (Some((pipeline, _)), true) = (&result, mistakes.is_empty()) {
+        kept::keep(request, &looked, pipeline);
+    }
     let failed = mistakes.iter().any(|mistake| mistake.weight == Weight::Error);
     let diagnostics = Diagnostics::new(mistakes, Arc::clone(&sources));
     match result {
@@ -90,6 +94,35 @@ pub fn load(program: &Program, request: &Load) -> Result<Loaded, Diagnostics> {
             Ok(Loaded { pipeline, project, warnings: diagnostics, sources, request: request.clone() })
         }
         _ => Err(diagnostics),
+    }
+}
+
+/// What [`load`] would give, if that was kept when it was last asked for and nothing of it has changed; no stage is
+/// parsed for that. Whether the files that stages take are there, nobody has looked: see [`Loaded::has_its_files`].
+pub fn recall(program: &Program, request: &Load) -> Option<Loaded> {
+    let root = project::root(&request.file);
+    let pipeline = kept::recall(program, request, &root)?;
+    let mut reading = Reading::new(root);
+    let project = project::read(&mut reading);
+    let Reading { sources, mistakes, .. } = reading;
+    let sources = Arc::new(sources);
+    let nothing = || Diagnostics::new(Vec::new(), Arc::clone(&sources));
+    mistakes.is_empty().then(|| {
+        let (warnings, request) = (nothing(), request.clone());
+        Loaded { pipeline, project, warnings, sources: Arc::clone(&sources), request }
+    })
+}
+
+impl Loaded {
+    /// Whether every file that a stage takes is there.
+    pub fn has_its_files(&self) -> bool {
+        let feeds = self.pipeline.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|wire| &wire.from);
+        let paths = feeds.filter_map(|feed| match feed {
+            Feed::File { path, .. } => Some(path),
+            Feed::Output { .. } => None,
+        });
+        let distinct: std::collections::HashSet<_> = paths.map(|path| path.as_os_str()).collect();
+        distinct.into_iter().all(|path| Path::new(path).exists())
     }
 }
 

@@ -122,6 +122,13 @@ pub enum RunError {
         /// The pipeline's name.
         pipeline: String,
     },
+    /// The pipeline was recalled from an earlier load, and a file that it takes is no longer there: whoever loads it
+    /// anew is told where it is named.
+    #[error("there is no file `{}`", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A stage declares a card that is not here: the author's mistake, exit code 2.
     #[error("stage `{stage}` declares {declared}; found: {found}")]
     NoCard {
@@ -215,6 +222,10 @@ struct Node {
     missing: u32,
     /// Longest remaining path, ns: what is to be started first.
     rank: u64,
+    /// What this project remembers of it from before this run.
+    last: Option<Last>,
+    /// Whether all of that is where people look for it.
+    in_place: bool,
     /// Attempts begun, those aside that were thrown away because they were disturbed.
     tries: u32,
     /// Measurements that were thrown away because they were disturbed.
@@ -275,6 +286,8 @@ struct Run<'a, 'o, 'e> {
     at_work: HashMap<Key, Vec<u32>>,
     elsewhere: Vec<Elsewhere>,
     orphans: Option<HashMap<String, Vec<PathBuf>>>,
+    /// Attempts that have given their outputs and are to be removed.
+    spent: Vec<Attempt>,
     to: Sender<Message>,
     from: Receiver<Message>,
     halt: Halt,
@@ -443,7 +456,8 @@ impl<'a> Run<'a, '_, '_> {
                     self.pool.give_back(lease);
                 }
                 match ending {
-                    Ending::Good(record, after) => {
+                    Ending::Good(record, attempt, after) => {
+                        self.spent(attempt);
                         // Its thread goes on and says when it is done.
                         self.transfers += usize::from(after == After::Push);
                         self.good(stage, &record, State::Done);

@@ -10,7 +10,7 @@ use super::trouble::Trouble;
 use crate::event::Event;
 use crate::graph::Pipeline;
 use crate::kind::Program;
-use crate::load::{Load, Loaded, Machine, Project};
+use crate::load::{self, Load, Loaded, Machine, Project};
 use crate::oracle::Facts;
 use crate::run::journal::Line;
 use crate::source::nearest::nearest;
@@ -38,6 +38,47 @@ pub(super) struct Opened {
 /// # Errors
 /// When no pipeline is meant, or the author made a mistake.
 pub(super) fn pipeline(program: &'static Program, words: &[String], facts: &Facts) -> Result<Opened, Trouble> {
+    pipeline_by(program, words, facts, &|request| match load::recall(program, request).filter(Loaded::has_its_files) {
+        Some(recalled) => Ok(recalled),
+        None => Ok(load::load(program, request)?),
+    })
+}
+
+/// How a pipeline comes to be.
+type Loading<'a> = dyn Fn(&Load) -> Result<Loaded, Trouble> + 'a;
+
+/// The same for a run, which looks at every file itself: a recalled pipeline is given although a file may be missing,
+/// and then [`crate::run::RunError::Gone`] asks for `anew`.
+///
+/// # Errors
+/// As [`pipeline`].
+pub(super) fn for_run(
+    program: &'static Program,
+    words: &[String],
+    facts: &Facts,
+    anew: Anew,
+) -> Result<Opened, Trouble> {
+    pipeline_by(program, words, facts, &|request| match (anew, load::recall(program, request)) {
+        (Anew::IfChanged, Some(recalled)) => Ok(recalled),
+        _ => Ok(load::load(program, request)?),
+    })
+}
+
+/// When a pipeline's text is parsed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anew {
+    /// When something of it has changed.
+    IfChanged,
+    /// Now.
+    Now,
+}
+
+fn pipeline_by(
+    program: &'static Program,
+    words: &[String],
+    facts: &Facts,
+    loading: &Loading<'_>,
+) -> Result<Opened, Trouble> {
     let root = here::root(&current_directory()?);
     let Sorted { file, stages, overrides } = here::sort(words, &root);
     let named = file.is_some();
@@ -47,7 +88,7 @@ pub(super) fn pipeline(program: &'static Program, words: &[String], facts: &Fact
     };
     let host = facts.host();
     let machine = Machine { cpus: host.cores, memory_mib: host.memory_mib };
-    let loaded = crate::load::load(program, &Load { file, overrides, machine })?;
+    let loaded = loading(&Load { file, overrides, machine })?;
     super::trouble::warn(&loaded.warnings);
     let first = stages.first().cloned();
     let stages = points(&loaded.pipeline, &stages).map_err(|trouble| match named {

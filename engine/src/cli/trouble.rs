@@ -148,9 +148,10 @@ impl From<RunError> for Trouble {
             RunError::NoStage { .. } => {
                 Trouble::mistake(error.to_string()).help("`pipe show PIPELINE` lists the stages of a pipeline")
             }
-            RunError::NoCard { .. } | RunError::TooLarge { .. } | RunError::NoLauncher { .. } => {
-                Trouble::mistake(error.to_string())
-            }
+            RunError::Gone { .. }
+            | RunError::NoCard { .. }
+            | RunError::TooLarge { .. }
+            | RunError::NoLauncher { .. } => Trouble::mistake(error.to_string()),
         }
     }
 }

@@ -55,6 +55,10 @@ pub(super) fn pipelines() -> Done {
 
 /// `pipe run`.
 pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run) -> Done {
+    run_by(program, cache, options, open::Anew::IfChanged)
+}
+
+fn run_by(program: &'static Program, cache: Option<&Path>, options: &Run, anew: open::Anew) -> Done {
     if options.words.words.is_empty() {
         return pipelines();
     }
@@ -63,7 +67,7 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         return self::plan(program, cache, &plan);
     }
     let facts = Facts::here();
-    let opened = open::pipeline(program, &options.words.words, &facts)?;
+    let opened = open::for_run(program, &options.words.words, &facts, anew)?;
     let ready = Ready::new(cache, &opened, facts)?;
     let telling = match (options.json, options.quiet) {
         (true, _) => Telling::Json,
@@ -87,8 +91,12 @@ pub(super) fn run(program: &'static Program, cache: Option<&Path>, options: &Run
         ..ready.request(&opened)
     };
     let mut told: Vec<&mut dyn Observer> = live.observers.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect();
-    let finished = run::run(&request, &mut told).map_err(|e| not_here(program, &opened, options, e))?;
-    Ok(ExitCode::from(finished.exit))
+    match run::run(&request, &mut told) {
+        Ok(finished) => Ok(ExitCode::from(finished.exit)),
+        // Nothing was begun yet.
+        Err(RunError::Gone { .. }) if anew == open::Anew::IfChanged => run_by(program, cache, options, open::Anew::Now),
+        Err(e) => Err(not_here(program, &opened, options, e)),
+    }
 }
 
 /// What a run and a plan have in common: all that `opened` names, here, with nothing out of the ordinary.

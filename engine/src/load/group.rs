@@ -60,8 +60,14 @@ fn open(reading: &mut Reading, group: &str, choice: &str, named_at: Span) -> Opt
     }
     let [plain, own] = places(&reading.root, group, choice);
     let file = match (plain.is_file(), own.is_file()) {
-        (true, false) => plain,
-        (false, true) => own,
+        (true, false) => {
+            reading.looked.push((own, None));
+            plain
+        }
+        (false, true) => {
+            reading.looked.push((plain, None));
+            own
+        }
         (true, true) => {
             let message = format!("the choice `{choice}` of the group `{group}` is there twice");
             let help = format!("keep one of `{}` and `{}`", reading.shown(&plain), reading.shown(&own));

@@ -98,7 +98,10 @@ pub(super) fn read(reading: &mut Reading) -> Project {
     let file = reading.root.join(FILE);
     let table = match file.is_file() {
         true => reading.file(&file, None).unwrap_or_default(),
-        false => return rooted(Project::default(), reading),
+        false => {
+            reading.looked.push((file, None));
+            return rooted(Project::default(), reading);
+        }
     };
     let subject = shape::Subject { whole: format!("`{FILE}`"), place: Span::default() };
     let project = shape::settle(reading, &table, &subject, &mut |value| {

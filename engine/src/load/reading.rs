@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::kept::Looked;
+use crate::digest::Digest;
 use crate::error::Mistake;
 use crate::source::tree::{self, Entry, Node, Parsed, Table, Value};
 use crate::source::{Sources, Span};
@@ -12,11 +14,13 @@ pub(super) struct Reading {
     pub(super) sources: Sources,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) root: PathBuf,
+    /// Every text that was read, and every name at which nothing was found and something would have counted.
+    pub(super) looked: Vec<Looked>,
 }
 
 impl Reading {
     pub(super) fn new(root: PathBuf) -> Reading {
-        Reading { sources: Sources::default(), mistakes: Vec::new(), root }
+        Reading { sources: Sources::default(), mistakes: Vec::new(), root, looked: Vec::new() }
     }
 
     pub(super) fn note(&mut self, mistake: Mistake) {
@@ -44,6 +48,7 @@ impl Reading {
                 return None;
             }
         };
+        self.looked.push((path.to_owned(), Some(Digest::of(&bytes))));
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,

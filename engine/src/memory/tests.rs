@@ -186,3 +186,40 @@ fn a_log_of_another_version_is_not_read_and_gives_way() {
         assert_whole(&Memory::open(root.path()));
     }
 }
+
+/// A log as [`Memory`] writes it, and the rows in it.
+fn rows() -> Vec<u8> {
+    let root = tempfile::tempdir().unwrap();
+    let memory = filled(root.path());
+    memory.rows.clone()
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::fuzz::cases())]
+
+    #[test]
+    fn rows_that_nobody_wrote_make_no_panic(rows in crate::fuzz::mangled(rows())) {
+        let mut at = 0;
+        while let Some((_, content, next)) = log::row(&rows, at) {
+            proptest::prop_assert!(next > at && next <= rows.len());
+            let _ = (row::file(content), row::meaning(content), row::stage(content), row::stage_place(content));
+            at = next;
+        }
+    }
+}
+
+#[test]
+fn a_forged_log_with_good_checks_makes_no_panic_and_asks_for_no_room() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = rows();
+    for at in 0..whole.len() {
+        let mut rows = whole.clone();
+        rows[at] ^= 0xff;
+        let (bytes, _) = log::blocks(b"kind\ttoy\n", &rows).unwrap();
+        std::fs::create_dir_all(root.path().join(".pipe")).unwrap();
+        std::fs::write(root.path().join(".pipe/memory"), [log::MAGIC, &bytes[..]].concat()).unwrap();
+        let memory = Memory::open(root.path());
+        let _ = (memory.last("pipeline", "stage"), memory.text("pipeline", "stage"));
+        let _ = memory.recall(Path::new("/a/file"), &STAMP);
+    }
+}

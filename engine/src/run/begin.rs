@@ -13,6 +13,7 @@ use crate::attempt::{self, Manifest};
 use crate::exec::Source;
 use crate::kind::Sort;
 use crate::store::failed;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
     pub(super) fn new(
@@ -23,8 +24,13 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         let root = &request.pipeline.root;
         let id = new_id();
         let project = |source| RunError::Project { doing: "write", path: root.join(".pipe"), source };
-        let journal = Journal::create(root, &id).map_err(project)?;
         let memory = Memory::open(root);
+        let resolver = Resolver::new(request, wanted, &memory);
+        if let Some(path) = request.pipeline.recalled.then(|| resolver.gone()).flatten() {
+            return Err(RunError::Gone { path });
+        }
+        let results = Results::new(root, &request.pipeline.name, request.store);
+        let journal = Journal::create(root, &id).map_err(project)?;
         let (to, from) = channel();
         let me = Who::here(&id, &request.pipeline.name);
         let host = me.host.clone();
@@ -33,10 +39,10 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         let memory_mib = if facts.memory_mib == 0 { u64::MAX } else { facts.memory_mib };
         let needs_cards = request.pipeline.stages.iter().zip(wanted).any(|(s, w)| *w && s.contract.needs.gpus > 0);
         let (board, warning) = if needs_cards { board(request, me)? } else { (None, None) };
-        let (nodes, starts, takers) = nodes(request, wanted, &memory);
+        let (nodes, starts, takers) = nodes(request, wanted, &memory, &results);
         Ok(Run {
-            resolver: Resolver::new(request, wanted, &memory),
-            results: Results::new(root, &request.pipeline.name, request.store),
+            resolver,
+            results,
             pool: Pool::new(Capacity { cpus, memory_mib }, board),
             count: Finished {
                 run: id.clone(),
@@ -65,6 +71,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
             at_work: HashMap::new(),
             elsewhere: Vec::new(),
             orphans: None,
+            spent: Vec::new(),
             to,
             from,
             halt: Halt::Not,
@@ -419,6 +426,18 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
         true
     }
 
+    /// Puts an attempt that has given its outputs to those that go when the run ends. ext4 gives no number of a file
+    /// away that became free in the last minutes, and looks past all of those for every file that is made: a run that
+    /// removes as it goes pays for each of its files with thousands of steps, which was more than the stages themselves.
+    pub(super) fn spent(&mut self, attempt: Attempt) {
+        /// Each is a few empty directories and small files; more than so many go at once.
+        const MOST: usize = 16_384;
+        match self.spent.len() < MOST && !attempt.directory.join("scratch").exists() {
+            true => self.spent.push(attempt),
+            false => attempt.remove(),
+        }
+    }
+
     /// The end: texts that are to be shown, where the last results lie, what the project needs from now on.
     pub(super) fn finish(mut self) -> Finished {
         self.bring_what_is_looked_at();
@@ -428,6 +447,7 @@ impl<'a, 'o, 'e> Run<'a, 'o, 'e> {
                 self.show(stage);
             }
         }
+        std::mem::take(&mut self.spent).par_iter().for_each(Attempt::remove);
         if let Err(e) = self.memory.flush() {
             let message = format!("cannot write `.pipe/memory`: {e}; the next run will look at everything anew");
             self.emit(&Event::Warning { stage: None, message });
@@ -517,8 +537,25 @@ fn board(request: &Request<'_>, who: Who) -> Result<(Option<gpu::Board>, Option<
 }
 
 /// The nodes of a run, and who takes from whom: `takers[starts[i]..starts[i + 1]]` take from stage `i`.
-fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>, Vec<u32>, Vec<u32>) {
+fn nodes(
+    request: &Request<'_>,
+    wanted: &[bool],
+    memory: &Memory,
+    results: &Results<'_>,
+) -> (Vec<Node>, Vec<u32>, Vec<u32>) {
     let stages = &request.pipeline.stages;
+    // On all cores: with files and results by the ten thousand, looking at them is what a run without work does.
+    let recalled: Vec<(Option<Last>, bool)> = stages
+        .par_iter()
+        .zip(wanted)
+        .map(|(stage, wanted)| {
+            let last = wanted.then(|| memory.last(&request.pipeline.name, &stage.name)).flatten();
+            let in_place = last.as_ref().is_some_and(|last| {
+                last.store == request.store.directory() && results.are_in_place(stage, &last.outputs, memory)
+            });
+            (last, in_place)
+        })
+        .collect();
     let producers = |stage: &Stage| {
         let feeds = stage.inputs.iter().flat_map(|wire| &wire.from);
         let mut from: Vec<u32> = feeds
@@ -533,7 +570,7 @@ fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>,
     };
     let mut wires: Vec<(u32, u32)> = Vec::new();
     let mut nodes: Vec<Node> = Vec::with_capacity(stages.len());
-    for (at, stage) in (0..).zip(stages) {
+    for ((at, stage), (last, in_place)) in (0..).zip(stages).zip(recalled) {
         let wanted = wanted[at as usize];
         let from = if wanted { producers(stage) } else { Vec::new() };
         wires.extend(from.iter().map(|producer| (*producer, at)));
@@ -542,6 +579,8 @@ fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>,
             wanted,
             missing: u32::try_from(from.len()).expect("stages are counted in 32 bits"),
             rank: 0,
+            last,
+            in_place,
             tries: 0,
             disturbed: 0,
             losses: 0,
@@ -565,7 +604,7 @@ fn nodes(request: &Request<'_>, wanted: &[bool], memory: &Memory) -> (Vec<Node>,
         let after = takers[starts[at] as usize..starts[at + 1] as usize].iter();
         let after = after.map(|taker| nodes[*taker as usize].rank).max().unwrap_or(0);
         // A stage of which nothing is known counts a second.
-        let own = memory.last(&request.pipeline.name, &stages[at].name).map_or(1_000_000_000, |l| l.wall_ns.max(1));
+        let own = nodes[at].last.as_ref().map_or(1_000_000_000, |l| l.wall_ns.max(1));
         nodes[at].rank = after.saturating_add(own);
     }
     for (node, stage) in nodes.iter_mut().zip(stages) {

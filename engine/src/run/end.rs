@@ -58,7 +58,7 @@ impl Run<'_, '_, '_> {
     }
 
     pub(super) fn hit_from_memory(&mut self, stage: u32) {
-        let last = self.last(stage).expect("it is remembered");
+        let last = self.nodes[stage as usize].last.take().expect("it is remembered");
         self.nodes[stage as usize].outputs = last.outputs;
         let name = self.stage(stage).name.clone();
         self.emit(&Event::StageHit { stage: name, saved_ns: last.wall_ns, from: last.from });

@@ -48,7 +48,7 @@ impl Run<'_, '_, '_> {
         let text = named.text(spec);
         let old = self.memory.text(&self.request.pipeline.name, &spec.name);
         let reason = reason(self.purpose(stage), old.as_deref(), &text);
-        let expected_ns = self.last(stage).map_or(0, |last| last.wall_ns);
+        let expected_ns = self.nodes[stage as usize].last.as_ref().map_or(0, |last| last.wall_ns);
         self.nodes[stage as usize].text = Some(text.into());
         self.emit(&Event::StageMissed { stage: spec.name.clone(), reason, expected_ns });
         if let Some(twins) = self.at_work.get_mut(&named.key) {
@@ -73,11 +73,8 @@ impl Run<'_, '_, '_> {
 
     /// Whether this project remembers a result for `key`, and all of it is where people look for it.
     fn is_remembered(&self, stage: u32, key: Key) -> bool {
-        self.last(stage).is_some_and(|last| {
-            last.key == key
-                && last.store == self.request.store.directory()
-                && self.results.are_in_place(self.stage(stage), &last.outputs, &self.memory)
-        })
+        let node = &self.nodes[stage as usize];
+        node.in_place && node.last.as_ref().is_some_and(|last| last.key == key)
     }
 
     pub(super) fn purpose(&self, stage: u32) -> Purpose {

@@ -1,9 +1,10 @@
 //! From a stage and what it takes to its key: contents of files and outputs, digests by meaning, facts of the world.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::Request;
 use super::program::Programs;
@@ -25,7 +26,7 @@ pub(super) trait Known {
 pub(super) struct Resolver<'a> {
     request: &'a Request<'a>,
     results: Results<'a>,
-    files: HashMap<PathBuf, Result<Content, String>>,
+    files: HashMap<&'a OsStr, Result<Content, String>>,
     programs: Programs,
 }
 
@@ -47,20 +48,15 @@ impl<'a> Resolver<'a> {
     /// Looks at every file that a wanted stage takes, once, on all cores.
     pub(super) fn new(request: &'a Request<'a>, wanted: &[bool], memory: &Memory) -> Resolver<'a> {
         let stages = request.pipeline.stages.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(stage, _)| stage);
-        let paths: BTreeSet<&PathBuf> = stages
-            .flat_map(|stage| &stage.inputs)
-            .flat_map(|wire| &wire.from)
-            .filter_map(|feed| match feed {
-                Feed::File { path, .. } => Some(path),
-                Feed::Output { .. } => None,
-            })
-            .collect();
-        let files = paths
-            .into_iter()
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .map(|path| (path.clone(), digest::content(path, memory).map_err(|e| chain(&e))))
-            .collect();
+        let paths = stages.flat_map(|stage| &stage.inputs).flat_map(|wire| &wire.from).filter_map(|feed| match feed {
+            Feed::File { path, .. } => Some(path.as_os_str()),
+            Feed::Output { .. } => None,
+        });
+        let mut distinct = HashSet::new();
+        let paths: Vec<&OsStr> = paths.filter(|path| distinct.insert(*path)).collect();
+        let look = |path: &OsStr| digest::content(Path::new(path), memory).map_err(|e| chain(&e));
+        let seen: Vec<_> = paths.par_iter().map(|path| look(path)).collect();
+        let files = paths.into_iter().zip(seen).collect();
         let results = Results::new(&request.pipeline.root, &request.pipeline.name, request.store);
         Resolver { request, results, files, programs: Programs::default() }
     }
@@ -160,8 +156,14 @@ impl<'a> Resolver<'a> {
         Ok(file)
     }
 
+    /// A file that is not there.
+    pub(super) fn gone(&self) -> Option<PathBuf> {
+        let troubled = self.files.iter().filter(|(_, content)| content.is_err()).map(|(path, _)| Path::new(path));
+        troubled.filter(|path| !path.exists()).min().map(Path::to_owned)
+    }
+
     fn file(&self, label: &str, path: &Path) -> Result<Content, StageError> {
-        match self.files.get(path) {
+        match self.files.get(path.as_os_str()) {
             Some(Ok(content)) => Ok(*content),
             Some(Err(trouble)) => Err(StageError::new(format!("the input `{label}` cannot be used: {trouble}"))),
             None => unreachable!("every file of a wanted stage was looked at"),
@@ -184,7 +186,7 @@ impl<'a> Resolver<'a> {
 
     /// The content of a file that was looked at.
     pub(super) fn digest_of(&self, path: &Path) -> Option<Digest> {
-        self.files.get(path)?.as_ref().ok().map(|content| content.digest)
+        self.files.get(path.as_os_str())?.as_ref().ok().map(|content| content.digest)
     }
 }
 

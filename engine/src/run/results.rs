@@ -58,13 +58,11 @@ impl<'a> Results<'a> {
         let directory = self.root.join(self.directory(&stage.name));
         outputs.iter().all(|(port, artifact)| {
             let path = directory.join(file(stage, port));
-            if is_copied(stage, port, artifact) {
-                return is_file_with(&path, artifact, memory);
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else { return false };
+            if is_copied(stage, port, artifact) || !metadata.is_symlink() {
+                return is_file_with(&path, &metadata, artifact, memory);
             }
-            let Ok(link) = std::fs::read_link(&path) else {
-                return is_file_with(&path, artifact, memory);
-            };
-            link == self.target(artifact)
+            std::fs::read_link(&path).is_ok_and(|link| link == self.target(artifact))
                 && std::fs::metadata(&path).is_ok_and(|m| match artifact.shape {
                     Shape::File => m.is_file() && m.len() == artifact.bytes,
                     Shape::Tree => m.is_dir(),
@@ -135,12 +133,11 @@ fn file(stage: &Stage, port: &str) -> String {
     plain(&declared.map_or_else(|| port.to_owned(), Port::file_name))
 }
 
-fn is_file_with(path: &Path, artifact: &Artifact, memory: &Memory) -> bool {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+fn is_file_with(path: &Path, metadata: &std::fs::Metadata, artifact: &Artifact, memory: &Memory) -> bool {
     if !metadata.is_file() || metadata.len() != artifact.bytes || artifact.shape != Shape::File {
         return false;
     }
-    match memory.recall(path, &Stamp::of(&metadata)) {
+    match memory.recall(path, &Stamp::of(metadata)) {
         Some(digest) => digest == artifact.digest,
         None => digest::content(path, memory).is_ok_and(|content| content.digest == artifact.digest),
     }
@@ -155,6 +152,11 @@ fn remove(path: &Path) -> std::io::Result<()> {
 
 /// A name as one step of a path: names of stages hold anything that a TOML key may hold.
 pub(super) fn plain(name: &str) -> String {
+    // Nearly every name there is, without a closer look.
+    let simple = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[' | b']' | b'=' | b',');
+    if !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.bytes().all(simple) {
+        return name.to_owned();
+    }
     let single = Path::new(name).components().count() == 1
         && matches!(Path::new(name).components().next(), Some(Component::Normal(_)));
     if single && !name.contains(['/', '\0']) && !name.starts_with('.') && name.len() <= 200 {

@@ -8,3 +8,4 @@ mod scale;
 mod share;
 mod states;
 mod tier;
+mod unruly;

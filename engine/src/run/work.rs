@@ -52,8 +52,8 @@ pub(super) enum OnDisturbed {
 /// How a stage ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Its record is in the store.
-    Good(Box<Record>, After),
+    /// Its record is in the store, its attempt's directory is no longer needed, and what follows.
+    Good(Box<Record>, Attempt, After),
     /// It is not.
     Bad(Bad),
 }
@@ -90,7 +90,7 @@ pub(super) fn see_through(job: Job<'_>, store: &Store, to: &Sender<Message>) {
         Ending::Bad(Bad { error, attempt: directory, tail: Vec::new(), signalled: false, adopted, disturbed: false })
     });
     let pushed = match &ending {
-        Ending::Good(record, After::Push) => Some(record.clone()),
+        Ending::Good(record, _, After::Push) => Some(record.clone()),
         Ending::Good(..) | Ending::Bad(_) => None,
     };
     // The run waits for every job that it began, so somebody listens.
@@ -109,6 +109,12 @@ fn finish(mut job: Job<'_>, store: &Store, to: &Sender<Message>) -> Ending {
     let attempt = job.attempt.clone();
     let adopted = end.is_none();
     let signalled = end.is_some_and(|end| matches!(end.status, Status::Signalled(_)));
+    // What escaped from the group still has the log, and with it the lock that its starter took.
+    if end.is_some() && attempt::is_running(&attempt.directory) {
+        let error = StageError::new("it ended and left a process running that could still write to its outputs")
+            .help("a stage ends what it starts, or waits for it; a service belongs outside of a pipeline");
+        return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) });
+    }
     let outcome = match judge(&job, end) {
         Ok(outcome) => outcome,
         Err(error) => return Ending::Bad(Bad { signalled, adopted, ..bad(error, &attempt) }),
@@ -122,9 +128,8 @@ fn finish(mut job: Job<'_>, store: &Store, to: &Sender<Message>) -> Ending {
     }
     match keep(job, outcome, end, metrics, disturbed, store) {
         Ok(record) => {
-            attempt.remove();
             let after = if store.pushes(record.sort) { After::Push } else { After::Nothing };
-            Ending::Good(Box::new(record), after)
+            Ending::Good(Box::new(record), attempt, after)
         }
         Err(error) => Ending::Bad(Bad { adopted, ..bad(error, &attempt) }),
     }

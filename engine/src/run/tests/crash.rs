@@ -38,7 +38,10 @@ fn project_at(root: &Path) -> Project {
 #[test]
 fn engine() {
     let Some(root) = std::env::var_os("PIPE_TEST_ROOT") else { return };
-    let project = project_at(Path::new(&root));
+    let mut project = project_at(Path::new(&root));
+    if let Some(cache) = std::env::var_os("PIPE_TEST_CACHE") {
+        project.cache = cache.into();
+    }
     if std::env::var_os("PIPE_TEST_PROCESSES").is_some() {
         project.run_with(&sketch(&project.root), &Asked::default(), &facts(), &processes(), &Stop::new()).unwrap();
     } else {
@@ -98,6 +101,55 @@ fn a_stage_killed_anywhere_before_its_outcome_failed_and_after_it_is_good() {
         let seen = project.run(&sketch(&project.root));
         assert_eq!((seen.finished.exit, seen.started().len()), (0, 4 - expected), "{place}");
     }
+}
+
+/// Two engines at once on one cache, each killed at a place that the round's number gives; then each to its end.
+fn two_engines(rounds: usize) {
+    let healthy = Project::new();
+    healthy.run(&sketch(&healthy.root));
+    let expected = answers(&healthy);
+    let places: Vec<&str> = ENGINE.iter().chain(STAGE).copied().collect();
+    let mut deaths = 0;
+    for round in 0..rounds {
+        let (mine, mut theirs) = (Project::new(), Project::new());
+        theirs.cache = mine.cache.clone();
+        for turn in 0..2 {
+            let start = |project: &Project, place: &str| {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.args(["run::tests::crash::engine", "--exact", "--quiet"]);
+                command.env("PIPE_TEST_ROOT", &project.root).env("PIPE_TEST_CACHE", &mine.cache);
+                command.env("PIPE_FAULT", place).env("PIPE_TEST_PROCESSES", "1");
+                command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+            };
+            let at = round * 2 + turn;
+            let engines = [
+                start(&mine, places[at % places.len()]),
+                start(&theirs, places[(at / places.len() + at * 5 + 3) % places.len()]),
+            ];
+            for mut engine in engines {
+                deaths += usize::from(engine.wait().unwrap().signal() == Some(9));
+            }
+            let damaged = mine.store().verify(&mut |_, _| {}).unwrap().damaged;
+            assert_eq!(damaged, [], "round {round}");
+        }
+        for project in [&mine, &theirs] {
+            let seen = project.run(&sketch(&project.root));
+            assert_eq!(seen.finished.exit, 0, "round {round}: {seen:?}");
+            assert_eq!(answers(project), expected, "round {round}");
+        }
+    }
+    assert!(deaths > rounds, "{deaths} deaths in {rounds} rounds");
+}
+
+#[test]
+fn two_engines_on_one_cache_killed_anywhere_end_with_what_a_serial_run_says() {
+    two_engines(8);
+}
+
+#[test]
+#[ignore = "a thousand rounds: cargo test --release -p engine --lib a_thousand_rounds -- --ignored"]
+fn a_thousand_rounds_of_two_engines_killed_anywhere() {
+    two_engines(1000);
 }
 
 /// Cuts the power: of all files in the cache that were not flushed, the bytes are lost. Their names and times stay, as on
