@@ -24,9 +24,11 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const WEIGHT_BYTES: f64 = 1.192e9;
 const KV_BYTES_PER_TOKEN: f64 = 114_688.0;
+/// Bytes of weights and of a token's keys and values.
+const SMALL_QWEN: (f64, f64) = (WEIGHT_BYTES, KV_BYTES_PER_TOKEN);
 
 /// Bytes read and written per second by a copy of 2 GiB on the card, the best of some.
-fn copy_rate(device: &std::rc::Rc<Device>) -> Outcome<f64> {
+pub(crate) fn copy_rate(device: &std::rc::Rc<Device>) -> Outcome<f64> {
     const BYTES: usize = 2 << 30;
     let (a, b) = (Buffer::zeroed(device, BYTES, "a copy")?, Buffer::zeroed(device, BYTES, "a copy")?);
     let (begun, ended) = (Event::new(device)?, Event::new(device)?);
@@ -73,7 +75,7 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
         backend.engine_mut().set_narrow_rows_max(*narrow);
         backend.engine_mut().warm()?;
         for batch in &wanted.batches {
-            let row = decode_step(&mut backend, *batch, rate)?;
+            let row = decode_step(&mut backend, *batch, rate, SMALL_QWEN)?;
             println!("narrow to {narrow}: {row}");
             decode.push(json!({ "narrow_rows_max": narrow, "row": row }));
         }
@@ -82,7 +84,7 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
         backend.engine_mut().set_whole_rows_max(*whole);
         backend.engine_mut().warm()?;
         for batch in wanted.batches.iter().filter(|b| **b <= 8) {
-            let row = decode_step(&mut backend, *batch, rate)?;
+            let row = decode_step(&mut backend, *batch, rate, SMALL_QWEN)?;
             println!("whole to {whole}: {row}");
             decode.push(json!({ "whole_rows_max": whole, "row": row }));
         }
@@ -91,8 +93,11 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     for way in wanted.pacings.chunks_exact(3) {
         let [pace, in_flight, patience] = [way[0] as i32, way[1] as i32, way[2] as i32];
         backend.engine_mut().set_pacing(Pacing { pace, in_flight, patience });
-        for batch in wanted.batches.iter().filter(|b| backend_is_whole(&backend, **b)).copied().collect::<Vec<_>>() {
-            let row = decode_step(&mut backend, batch, rate)?;
+        for batch in wanted.batches.iter().copied() {
+            if !backend.engine().is_whole(batch) {
+                continue;
+            }
+            let row = decode_step(&mut backend, batch, rate, SMALL_QWEN)?;
             println!("pacing {way:?}, batch {batch}: {} ms, device {} ms", row["step_ms"], row["device_ms"]);
             decode.push(json!({ "pacing": way, "row": row }));
         }
@@ -120,12 +125,13 @@ pub(crate) fn all(wanted: &Wanted) -> Outcome<Value> {
     }))
 }
 
-fn backend_is_whole(backend: &CudaBackend, batch: usize) -> bool {
-    backend.engine().is_whole(batch)
-}
-
 /// Prompt 512, the slope between 33 and 289 output tokens, two steps in flight; then each operation alone.
-fn decode_step(backend: &mut CudaBackend, batch: usize, rate: f64) -> Outcome<Value> {
+pub(crate) fn decode_step(
+    backend: &mut CudaBackend,
+    batch: usize,
+    rate: f64,
+    (weight_bytes, kv_bytes): (f64, f64),
+) -> Outcome<Value> {
     const PROMPT: usize = 512;
     let lengths = vec![PROMPT + 300; batch];
     let mut script = Script::scattered(&lengths, 16, backend.engine().limits().blocks);
@@ -164,7 +170,7 @@ fn decode_step(backend: &mut CudaBackend, batch: usize, rate: f64) -> Outcome<Va
     backend.collect(&mut tokens)?;
     let ms = (at[1] - at[0]).as_secs_f64() * 1e3 / 256.0;
     device.sort_unstable();
-    let floor = (WEIGHT_BYTES + KV_BYTES_PER_TOKEN * 673.0 * batch as f64) / rate * 1e3;
+    let floor = (weight_bytes + kv_bytes * 673.0 * batch as f64) / rate * 1e3;
     let alone = operations(backend)?;
     Ok(json!({
         "batch": batch, "step_ms": ms, "floor_ms": floor, "of_floor": floor / ms,

@@ -24,6 +24,14 @@ pub trait Source: Send + Sync {
     /// When it cannot be read or holds another shape.
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError>;
 
+    /// The same as bf16 words, little-endian, where it keeps them so: no number is widened only to be narrowed again.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn read_bf16(&self, _name: &str, _shape: &[usize]) -> Result<Option<&[u8]>, WeightsError> {
+        Ok(None)
+    }
+
     /// What it is, for a run's meta: `safetensors, 2 files`.
     fn about(&self) -> String;
 }

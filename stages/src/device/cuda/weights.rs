@@ -21,11 +21,14 @@ pub trait Tensors {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [u8]>, String>;
 }
 
-/// Tensors of a source that answers in f32, rounded to bf16 (exact where the source keeps bf16).
+/// Tensors of a source: its own bf16 words where it keeps such, else its numbers rounded.
 pub struct Rounded<'a>(pub &'a dyn Source);
 
 impl Tensors for Rounded<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [u8]>, String> {
+        if let Some(words) = self.0.read_bf16(name, shape).map_err(|e| e.to_string())? {
+            return Ok(Cow::Borrowed(words));
+        }
         let numbers = self.0.read(name, shape).map_err(|e| e.to_string())?;
         let mut bytes = vec![0u8; numbers.len() * 2];
         bytes.par_chunks_exact_mut(2).zip(numbers.par_iter()).with_min_len(1 << 14).for_each(|(pair, number)| {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use half::bf16;
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as Kept, Metadata};
 
@@ -138,8 +139,9 @@ impl Shard {
     }
 }
 
-impl Source for Safetensors {
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+impl Safetensors {
+    /// A tensor's bytes, how it is kept and in which file.
+    fn bytes(&self, name: &str, shape: &[usize]) -> Result<(&[u8], Kept, &Path), WeightsError> {
         let missing = || WeightsError::Missing {
             path: self.directory.clone(),
             name: name.to_owned(),
@@ -158,12 +160,30 @@ impl Source for Safetensors {
             });
         }
         let (start, end) = info.data_offsets;
-        let bytes = &shard.map[shard.data_start + start..shard.data_start + end];
-        let numbers = match info.dtype {
+        Ok((&shard.map[shard.data_start + start..shard.data_start + end], info.dtype, &shard.path))
+    }
+}
+
+impl Source for Safetensors {
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let (bytes, kept, path) = self.bytes(name, shape)?;
+        let numbers = match kept {
             Kept::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             _ => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         };
-        check_finite(&shard.path, name, numbers)
+        check_finite(path, name, numbers)
+    }
+
+    fn read_bf16(&self, name: &str, shape: &[usize]) -> Result<Option<&[u8]>, WeightsError> {
+        let (bytes, kept, path) = self.bytes(name, shape)?;
+        if kept != Kept::BF16 {
+            return Ok(None);
+        }
+        let odd = |b: &[u8; 2]| !bf16::from_le_bytes(*b).is_finite();
+        match bytes.as_chunks().0.par_iter().with_min_len(1 << 16).position_first(odd) {
+            Some(index) => Err(WeightsError::NotFinite { path: path.to_owned(), name: name.to_owned(), index }),
+            None => Ok(Some(bytes)),
+        }
     }
 
     fn about(&self) -> String {

@@ -270,3 +270,35 @@ fn a_seed_gives_the_model_that_the_written_file_of_the_same_seed_gives() {
         }
     }
 }
+
+#[test]
+fn words_kept_as_bf16_are_given_as_they_lie_and_others_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let card = Card { dtype: Dtype::Bf16, ..tiny_card() };
+    write_safetensors(&path, &card, |_| true);
+    let source = open(directory.path(), &card).unwrap();
+    for (name, shape) in names::all(&card) {
+        let made = bytes_of(&Made.read(&name, &shape).unwrap(), Dtype::Bf16);
+        assert_eq!(source.read_bf16(&name, &shape).unwrap(), Some(made.as_slice()), "{name}");
+    }
+    write_safetensors(&path, &tiny_card(), |_| true);
+    let source = open(directory.path(), &tiny_card()).unwrap();
+    assert_eq!(source.read_bf16("model.norm.weight", &[48]).unwrap(), None);
+}
+
+#[test]
+fn a_word_that_is_no_number_is_refused_by_its_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let card = Card { dtype: Dtype::Bf16, ..tiny_card() };
+    write_safetensors(&path, &card, |_| true);
+    let bytes = std::fs::read(&path).unwrap();
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let start = header + 8 + metadata.info("model.norm.weight").unwrap().data_offsets.0;
+    let mut torn = bytes;
+    torn[start + 14..start + 16].copy_from_slice(&bf16::NAN.to_le_bytes());
+    std::fs::write(&path, torn).unwrap();
+    let error = open(directory.path(), &card).unwrap().read_bf16("model.norm.weight", &[48]).unwrap_err();
+    assert!(error.to_string().contains("NaN or infinity at index 7"), "{error}");
+}
