@@ -9,7 +9,7 @@ static PROGRAM: Program = Program {
     meanings: &[stages::tables::meaning::TABLE, stages::model::card::MEANING],
     verbs: &[stages::export::VERB, stages::vidur::VERB],
     version: env!("CARGO_PKG_VERSION"),
-    tiers: object_tier::SCHEMES,
+    tiers: &[],
     carries: stages::kinds::carries,
 };
 
