@@ -54,6 +54,11 @@ impl Project {
         project
     }
 
+    /// Takes a file or folder of the house into the project, at the same place.
+    pub(crate) fn take(&self, path: &str) {
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path), &self.at(path));
+    }
+
     /// A copy of the project where everything ran once.
     pub(crate) fn served() -> Project {
         Project::first_run().ends_with(0);

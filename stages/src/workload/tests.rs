@@ -35,9 +35,12 @@ impl Bench {
         self.wire(port, Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/traces").join(name))
     }
 
-    /// The tiny model: 4,096 ids, 4,096 positions.
+    /// The tiny model with 4,096 ids; 4,096 positions.
     fn model(self) -> Bench {
-        self.wire("model", Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny-qwen3/model.toml"))
+        let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny-qwen3/model.toml");
+        let card = std::fs::read_to_string(card).unwrap();
+        assert_eq!(card.matches("= 1024\n").count(), 2, "its ids and its tokenizer's");
+        self.file("model", &card.replace("= 1024\n", "= 4096\n"))
     }
 
     fn run(&self, config: &str) -> Result<PathBuf, StageError> {
