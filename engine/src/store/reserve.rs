@@ -148,10 +148,12 @@ impl Store {
         Ok(holder.filter(|who| silent < SILENCE.as_secs() as i64 && !who.is_known_dead()))
     }
 
-    /// Whether somebody holds a reservation for `key`, seen by listing: asking for a name in vain makes a network
-    /// client blind to it for half a minute.
+    /// Whether somebody who lives holds a reservation for `key`. Listed first: asking for a name in vain makes a network
+    /// client blind to it for half a minute. A holder that was killed leaves its reservation, and whoever waits for it
+    /// would wait for ever if nobody asked whether it lives.
     pub fn is_reserved(&self, key: Key) -> bool {
-        listed(&self.root.join("reserved"), &key.to_string())
+        let (directory, name) = (self.root.join("reserved"), key.to_string());
+        listed(&directory, &name) && self.holder(&directory.join(name)).map_or(true, |holder| holder.is_some())
     }
 
     /// Whether there is a record of `key`, seen by listing. The directory above is listed too where the record's own

@@ -68,7 +68,8 @@ fn a_stage_that_fills_its_log_leaves_a_tail_of_it() {
 #[test]
 fn a_stage_that_leaves_a_process_of_its_own_group_behind_is_not_believed() {
     let project = Project::new();
-    let script = "head -c 10000 /dev/zero > out/out; setsid sh -c 'exec 3>>out/out; sleep 5; echo late >&3' &";
+    let script = "head -c 10000 /dev/zero > out/out; setsid sh -c 'exec 3>>out/out; : > begun; sleep 5; echo late >&3' & \
+                  while [ ! -e begun ]; do :; done";
     let seen = run(&project, script);
     assert!(seen.failure("s").contains("left a process running"), "{}", seen.failure("s"));
     assert_eq!(project.cached("records").len(), 0);
