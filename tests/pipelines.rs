@@ -35,7 +35,8 @@ fn everything_runs_once_and_the_second_run_starts_no_process() {
 fn a_comment_or_the_order_of_keys_runs_nothing() {
     let project = Project::served();
     let file = "pipelines/quickstart.toml";
-    project.edit(file, "seed = 7, max_prompt_tokens = 64", "max_prompt_tokens = 64, seed = 7");
+    project.edit(file, "seed = 7, length_scale", "over_limit = \"clip\", seed = 7, length_scale");
+    project.edit(file, ", over_limit = \"clip\" }", " }");
     project.edit(file, "[stage.sim]\n", "# A remark.\n[stage.sim]   # and one more\n");
     project.edit(
         "configs/scheduler/cpu.toml",

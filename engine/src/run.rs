@@ -30,6 +30,7 @@ mod begin;
 mod card;
 mod check;
 mod end;
+mod give;
 pub mod journal;
 mod look;
 pub mod plan;

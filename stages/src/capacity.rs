@@ -24,7 +24,7 @@ use crate::tables::{self, OPS};
 
 pub use find::{Found, highest};
 pub use objective::{Goodput, Metric, Objective, Objectives, Outcome};
-pub use probe::{Figures, Probe, own_rate, probe};
+pub use probe::{Figures, Probe, lowest_rate, own_rate, probe};
 
 /// The share of the capacity at which one runs a service.
 const OPERATING_SHARE: f64 = 0.85;
@@ -173,7 +173,7 @@ pub fn find_capacity(
                 .help("let the profile cover it, or set `outside = \"extrapolate\"`")
         })
     };
-    let found = highest(own, config.tolerance, judge)?;
+    let found = highest(own, lowest_rate(requests), config.tolerance, judge)?;
     let operating = if found.rate > 0.0 { Some(judge(OPERATING_SHARE * found.rate)?) } else { None };
     let capacity = Capacity {
         format: 1,

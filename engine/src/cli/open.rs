@@ -174,7 +174,9 @@ pub(super) fn store_with_tier(program: &Program, option: Option<&Path>, project:
 }
 
 fn settings(project: &Project) -> Result<Settings, Trouble> {
-    let key = SecretKey::usual().map(|path| SecretKey::read(&path)).transpose().map_err(Trouble::mistake)?.flatten();
+    // A home that cannot be looked into (a service, a container) is no mistake of the author: records are not signed then.
+    let usual = SecretKey::usual().filter(|path| !SecretKey::is_out_of_sight(path));
+    let key = usual.map(|path| SecretKey::read(&path)).transpose().map_err(Trouble::mistake)?.flatten();
     Ok(Settings {
         salt: project.cache.salt.clone(),
         local: Some(project.root.join(".pipe/cache")),

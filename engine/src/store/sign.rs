@@ -97,6 +97,11 @@ impl SecretKey {
         Ok(SecretKey(SigningKey::from_bytes(&bytes)))
     }
 
+    /// Whether it cannot even be seen whether there is a key at `path`.
+    pub fn is_out_of_sight(path: &Path) -> bool {
+        std::fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied)
+    }
+
     /// Reads the key at `path`; `None` where there is no file.
     ///
     /// # Errors

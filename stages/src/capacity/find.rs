@@ -26,12 +26,14 @@ pub struct Found {
     pub probes: Vec<Probe>,
 }
 
-/// Searches from `start` until the rate met and the rate missed are within `tolerance` of each other.
+/// Searches from `start` until the rate met and the rate missed are within `tolerance` of each other. No rate below `lowest` is
+/// asked for: there a request has the machine to itself, and instants would leave the clock.
 ///
 /// # Errors
 /// The first error of a probe, in order of rate.
 pub fn highest(
     start: f64,
+    lowest: f64,
     tolerance: f64,
     judge: impl Fn(f64) -> Result<Probe, StageError> + Sync,
 ) -> Result<Found, StageError> {
@@ -49,7 +51,8 @@ pub fn highest(
         let (met, missed) = ends(&probes);
         let from = match (met, missed) {
             (Some(_), Some(_)) => break,
-            (None, _) => probes[0].rate_per_s / FACTOR.powi(3),
+            (None, _) if probes[0].rate_per_s <= lowest => break,
+            (None, _) => (probes[0].rate_per_s / FACTOR.powi(3)).max(lowest),
             (Some(_), None) => probes[probes.len() - 1].rate_per_s * FACTOR,
         };
         all((0..3).map(|k| from * FACTOR.powi(k)).collect(), &mut probes)?;

@@ -67,6 +67,12 @@ pub fn own_rate(requests: &[Request]) -> Result<f64, StageError> {
     Ok((requests.len() - 1) as f64 / Nanos(last).as_secs_f64())
 }
 
+/// The rate at which the last request comes after 2^60 ns (36 years), requests a second.
+pub fn lowest_rate(requests: &[Request]) -> f64 {
+    let end = Nanos(1 << 60).as_secs_f64();
+    requests.len().saturating_sub(1) as f64 / end
+}
+
 /// Serves the requests `speed` times as fast as they arrive by themselves.
 ///
 /// # Errors

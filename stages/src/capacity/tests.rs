@@ -54,7 +54,7 @@ fn capacity_of(requests: &[Request], objectives: &Objectives, tolerance: f64) ->
     let knobs = Knobs { max_sequences: 1, ..Knobs::default() };
     let own = own_rate(requests).unwrap();
     let judge = |rate: f64| Ok(probe(requests, rate / own, rate, &knobs, Fixed, objectives).unwrap());
-    highest(own, tolerance, judge).unwrap()
+    highest(own, lowest_rate(requests), tolerance, judge).unwrap()
 }
 
 #[test]

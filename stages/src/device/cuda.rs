@@ -16,6 +16,7 @@ pub mod error;
 pub mod kernels;
 pub mod library;
 pub mod open;
+pub mod operation;
 pub mod product;
 pub mod step;
 pub mod weights;

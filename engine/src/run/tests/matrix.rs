@@ -1,7 +1,10 @@
 //! The invalidation matrix: one test for each ingredient of a key, and one for each thing that is none.
 
+use std::path::Path;
+
 use crate::graph::Feed;
 use crate::kind::{Code, Kind};
+use crate::store::settings::Settings;
 use crate::testing::{Asked, From, Project, Sketch, TOY, Toy, facts_with, processes, word};
 
 /// One stage on a file; everything a test changes is changed on this.
@@ -11,9 +14,14 @@ fn one(project: &Project) -> Sketch {
     sketch
 }
 
+/// The settings of a cache whose salt is what the project's file `salt` says.
+fn salted(root: &Path) -> Settings {
+    Settings { salt: std::fs::read_to_string(root.join("salt")).unwrap_or_default(), ..Settings::default() }
+}
+
 /// Runs the plain pipeline, then the changed one; what the second run started, and why.
 fn after(change: impl FnOnce(&Project, &mut Sketch)) -> (Vec<String>, String) {
-    let project = Project::new();
+    let project = Project::with(salted);
     project.write("data/a", "hello there");
     project.run(&one(&project));
     let mut sketch = one(&project);
@@ -83,7 +91,7 @@ fn the_number_of_a_sample_is_an_ingredient() {
 
 #[test]
 fn the_salt_of_the_store_is_an_ingredient() {
-    reruns(|project, _| project.write("cache/salt", "poisoned in november\n"), "salt");
+    reruns(|project, _| project.write("salt", "poisoned in november"), "salt");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use super::kernels::{
     Ahead, BeginStep, Decode, Dimensions, Greatest, Kernels, Narrow, NarrowOperands, Partial, Prefill, Rotate,
     TILE_TOKENS,
 };
+use super::operation::NARROW;
+pub use super::operation::{Operation, WIDE};
 use super::product::{Operands, Products, Shape, Writes};
 use super::step::{Areas, Capacity, Step, bucket, buckets};
 use super::weights::{Tensors, Weights};
@@ -39,62 +41,6 @@ pub const NARROW_ROWS_MAX: usize = 32;
 
 /// Sequences up to which a step that only decodes is faster as one kernel, where there is one.
 pub const WHOLE_ROWS_MAX: usize = 4;
-
-/// Pieces of a step's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// The step's description into place, rows of the embedding; once.
-    Begin,
-    /// Last norm and output projection of the rows that yield; once.
-    Head,
-    /// The greatest logit of each; once.
-    Choose,
-    /// RMSNorm before attention.
-    AttentionNorm,
-    /// q, k, v.
-    Qkv,
-    /// Norm, rotation and cache write of prefill rows.
-    Rotate,
-    /// Attention of decodes, with norm, rotation and cache write.
-    AttendDecode,
-    /// Attention of prefills.
-    AttendPrefill,
-    /// Output projection, added to the residual.
-    O,
-    /// RMSNorm before the feed-forward layer.
-    FfnNorm,
-    /// Gate and up.
-    GateUp,
-    /// SiLU of the gate times up.
-    Silu,
-    /// Down, added to the residual.
-    Down,
-    /// Norm with q, k, v, for few rows.
-    NarrowQkv,
-    /// Output projection, for few rows.
-    NarrowO,
-    /// Norm, gate, up and SiLU, for few rows.
-    NarrowFfn,
-    /// Down, for few rows.
-    NarrowDown,
-}
-
-/// What a layer consists of where cublasLt makes the products.
-pub const WIDE: [Operation; 10] = [
-    Operation::AttentionNorm,
-    Operation::Qkv,
-    Operation::Rotate,
-    Operation::AttendDecode,
-    Operation::AttendPrefill,
-    Operation::O,
-    Operation::FfnNorm,
-    Operation::GateUp,
-    Operation::Silu,
-    Operation::Down,
-];
-
-const NARROW: [Operation; 5] =
-    [Operation::NarrowQkv, Operation::AttendDecode, Operation::NarrowO, Operation::NarrowFfn, Operation::NarrowDown];
 
 /// Activations and the step's area.
 #[derive(Debug)]
