@@ -33,13 +33,12 @@ impl Project {
     /// A project where nothing has run.
     pub(crate) fn new() -> Project {
         let project = Project { directory: temporary() };
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::fs::create_dir_all(project.at("models")).expect("a directory can be made");
         std::fs::create_dir_all(project.at("pipelines")).expect("a directory can be made");
-        copy(&here.join("pipe.toml"), &project.at("pipe.toml"));
-        copy(&here.join("configs"), &project.at("configs"));
-        copy(&here.join("models/tiny-qwen3"), &project.at("models/tiny-qwen3"));
-        copy(&here.join("pipelines/quickstart.toml"), &project.at("pipelines/quickstart.toml"));
+        project.take("pipe.toml");
+        project.take("configs");
+        project.take("models/tiny-qwen3");
+        project.take("pipelines/quickstart.toml");
         project.edit("pipelines/quickstart.toml", "requests = 64, rate_per_s = 5.0", "requests = 8, rate_per_s = 40.0");
         let limits = "max_total_tokens = 72, max_prompt_tokens = 64, max_output_tokens = 8";
         project.edit("pipelines/quickstart.toml", "max_total_tokens = 1024", limits);

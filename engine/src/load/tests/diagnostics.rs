@@ -1399,7 +1399,8 @@ fn a_project_that_says_what_cannot_be_meant() {
        · ────────
      3 │ salt = 3
        ╰────
-      help: did you mean `directory`? the settings are `directory`, `shared`, `push`, `check`, `trust`, `salt`
+      help: did you mean `directory`? the settings are `directory`, `shared`, `push`, `check`,
+            `trust`, `salt`
 
     wrong-type
 
