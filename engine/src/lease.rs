@@ -248,8 +248,8 @@ impl Pool {
     fn take_cards(&mut self, waiter: Waiter, ask: &Ask) -> Result<Vec<gpu::Held>, String> {
         let Some(board) = self.board_of(waiter) else { return Err("a GPU".to_owned()) };
         let failed = |e: std::io::Error| format!("the GPU board ({e})");
-        if !self.tickets.contains_key(&waiter) {
-            self.tickets.insert(waiter, board.ticket(&ask.cards).map_err(failed)?);
+        if let std::collections::hash_map::Entry::Vacant(place) = self.tickets.entry(waiter) {
+            place.insert(board.ticket(&ask.cards).map_err(failed)?);
         }
         let want = gpu::Want { cards: ask.cards.clone(), count: ask.gpus, how: ask.how };
         match board.take(&self.tickets[&waiter], &want) {

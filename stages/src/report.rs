@@ -1,6 +1,6 @@
 //! Kind `report`: one HTML page that a person reads, and the figures on it as files of their own.
 //!
-//! With a verdict it shows what two runs say of each other; without one it shows one run alone ([`alone`]).
+//! With a verdict it shows what two runs say of each other; without one it shows one run alone (`alone`).
 //!
 //! It reads a verdict for every figure it prints and the runs for every curve it draws; it judges nothing. The page is
 //! self-contained: no script, no network, a policy in its head that forbids both.

@@ -79,5 +79,5 @@ pub fn highest(
 fn ends(probes: &[Probe]) -> (Option<f64>, Option<f64>) {
     let missed = probes.iter().find(|p| !p.met()).map(|p| p.rate_per_s);
     let below = |p: &&Probe| missed.is_none_or(|m| p.rate_per_s < m);
-    (probes.iter().filter(below).next_back().map(|p| p.rate_per_s), missed)
+    (probes.iter().rfind(below).map(|p| p.rate_per_s), missed)
 }

@@ -52,8 +52,7 @@ struct Near {
 pub(super) fn estimate(observations: &[Observation], place: Place, form: Form, without: Option<usize>) -> f64 {
     let (mut near, found) = neighbours(observations, place, form, without);
     let mut classes = [Vec::new(), Vec::new()];
-    for axis in 0..2 {
-        let list = &mut classes[axis];
+    for (axis, list) in classes.iter_mut().enumerate() {
         list.extend(found.iter().map(|i| observations[*i].place.class[axis]));
         list.sort_unstable();
         list.dedup();
@@ -170,9 +169,8 @@ fn fit_plane(near: &[Near], effects: &[Vec<f64>; 2]) -> [f64; 3] {
         for j in 0..3 {
             if j != i {
                 let factor = m[j][i];
-                for k in 0..4 {
-                    m[j][k] -= factor * m[i][k];
-                }
+                let pivoted = m[i];
+                m[j].iter_mut().zip(pivoted).for_each(|(cell, above)| *cell -= factor * above);
             }
         }
     }

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use super::*;
 
 /// A constant, a rate and steps at multiples of 128, with a ripple of 1 %.

@@ -82,7 +82,8 @@ fn what_is_recalled_is_what_was_loaded() {
 
 #[test]
 fn whatever_a_load_hangs_on_makes_it_load_again() {
-    let edits: &[(&str, &dyn Fn(&Folder))] = &[
+    type Edit<'a> = (&'a str, &'a dyn Fn(&Folder));
+    let edits: &[Edit<'_>] = &[
         ("the pipeline", &|f| {
             f.write("p.toml", &std::fs::read_to_string(f.0.path().join("p.toml")).unwrap().replace("\"x\"", "\"y\""))
         }),
